@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from .errors import EtlError, ExitCode
 from .model import Tally
@@ -12,7 +13,6 @@ from .text import counted, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 FAULT: Final = "this is a bug in propsync; please report it"
 GO_ON: Final = "run the same command again"
@@ -52,7 +52,7 @@ def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
     return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {GO_ON}"
 
 
-class Ending:
+class Ending(AbstractContextManager["Ending"]):
     """A listener that passes on the events of a run, and its end once: when the block is left.
 
     So `Ended` comes even if the run could not begin, and always with the reason.
@@ -62,12 +62,7 @@ class Ending:
         self._summary = not_begun(job)
         self._listener = listener
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._listener(Ended(ended(self._summary, error)))
 
     def __call__(self, event: Event) -> None:

@@ -39,10 +39,9 @@ class EtlError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAULT
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
-        self.lines: tuple[str, ...] = (message,)
+    def __init__(self, *lines: str, hint: str | None = None) -> None:
+        self.lines, self.message, self.hint = lines, "\n".join(lines), hint
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
@@ -78,8 +77,7 @@ class JobError(EtlError):
         lines = tuple(
             f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults
         )
-        super().__init__("\n".join(lines), hint=hint)
-        self.lines = lines
+        super().__init__(*lines, hint=hint)
 
 
 class GuardError(EtlError):
@@ -109,9 +107,7 @@ class PlanError(GuardError):
 
     def __init__(self, message: str, differences: Sequence[str] = (), *, hint: str | None = None) -> None:
         self.differences = tuple(differences)
-        lines = (message, *(f"  - {one}" for one in self.differences))
-        super().__init__("\n".join(lines), hint=hint or _NEW_PLAN)
-        self.lines = lines
+        super().__init__(message, *(f"  - {one}" for one in self.differences), hint=hint or _NEW_PLAN)
 
 
 class DestinationError(EtlError):

@@ -20,9 +20,9 @@ from ..text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-    from typing import Literal
 
     from ..job import Job, KnownJob
+    from ..listeners.log import Level
     from ..run_events import Summary
 
 # What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
@@ -222,15 +222,13 @@ class Invocation:
         text = _without({*self.secrets, *found} - {""}, "".join(traceback.format_exception(error)))
         return "\n".join(map(visible, text.split("\n")))
 
-    def _write(
-        self, level: Literal["info", "error"], event: str, text: str, fields: Mapping[str, object]
-    ) -> None:
+    def _write(self, level: Level, event: str, text: str, fields: Mapping[str, object]) -> None:
         if self.as_json_lines:
             from datetime import UTC, datetime
 
-            from ..listeners.log import log_line
+            from ..listeners.log import json_line
 
-            text = log_line(level, event, self.job, text, fields, datetime.now(UTC), as_json=True)
+            text = json_line(level, event, self.job, fields, datetime.now(UTC))
         with suppress(OSError):  # only where the streams of the process aren't ours
             print(self.redacted(text), file=sys.stderr)  # noqa: T201 - for the user, and not a result
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..ending import call_all, compose, ended, not_begun
 from ..errors import EtlError, JobError
@@ -20,7 +20,6 @@ from .console import Invocation, as_error, show_json, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from ..listeners.notifier import Notifier, Target, When
     from ..listeners.terminal import TerminalListener
@@ -59,7 +58,7 @@ class Channels:
         return cls(**{part.name: flags.pop(part.name) for part in fields(cls)})
 
 
-class RunReporter:
+class RunReporter(AbstractContextManager["RunReporter"]):
     """A listener that reports the end when the block is left; no error leaves the block, but an exit code.
 
     The end is reported with its reason on every channel, also if the run could not begin. `state_dir` and
@@ -73,7 +72,6 @@ class RunReporter:
         self._lines: list[Listener] = []
         self._notifier: Notifier | None = None
         self._remote: list[Listener] = []  # over the network
-        self._stack = ExitStack()
         self._listener: Listener = lambda _: None
         self._summary: Summary | None = None
         self._began = False
@@ -83,12 +81,7 @@ class RunReporter:
         invocation.as_json_lines = channels.log_format == "json"
         invocation.job = visible(job_file.stem if job_file else "") or "propsync"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is None and self._summary is None:
             return False  # a dry run, which has shown all there is
         # The files first, and no signal comes between: they must not show a run that still goes on.
@@ -138,12 +131,11 @@ class RunReporter:
         if not dry_run:
             # A bar on a terminal or log lines elsewhere, never both.
             if channels.log_format is None and (bar := terminal_bar()):
-                self._lines.append(self._stack.enter_context(bar))
+                self._lines.append(bar)
             else:
                 from ..listeners.log import LogListener
 
-                form: Literal["json", "text"] = "json" if as_json else "text"
-                self._lines.append(LogListener(sys.stderr, form, job=self._invocation.job))
+                self._lines.append(LogListener(sys.stderr, as_json=as_json, job=self._invocation.job))
             if channels.notify is not None:
                 from ..listeners.notifier import Notifier
 
@@ -184,7 +176,6 @@ class RunReporter:
             listener(Warned("listener_failed", self._invocation.redacted(str(failure))))
         if self._began:
             listener(Ended(summary))
-        self._stack.close()
         if self._channels.as_json:
             show_json(summary_dict(summary))
         elif self._began:

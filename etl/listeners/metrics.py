@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
@@ -16,10 +17,11 @@ from ..errors import StateError
 from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
 from ..state_files import check_writable, write_whole
+from .progress import CLOCK, RunClock
 from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from opentelemetry.metrics import CallbackOptions, Observation
@@ -34,6 +36,7 @@ _KEPT: Final = re.compile(
     rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\\n]|\\.)*)"}} (\S+)$', re.MULTILINE
 )
 _WRITE_SECONDS: Final = 5.0
+_AT_END: Final = "written at the end of a run."
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _COSTS: Final = {
@@ -50,11 +53,12 @@ _COSTS: Final = {
 class MetricValues:
     """What is measured: the run's `summary` so far, and whether it is `running`.
 
-    `seconds` are those of this process, times in seconds since the epoch. `exit_code` and `last_run` are
-    those of the latest run that ended, and `successes` has the time of the last success by the names of jobs.
+    `seconds` are those of this process, which `began` at that moment of a clock that never goes back; times
+    are in seconds since the epoch. `exit_code` and `last_run` are those of the latest run that ended, and
+    `successes` has the time of the last success by the names of jobs.
     """
 
-    summary: Summary
+    summary: Summary = field(default_factory=lambda: not_begun(""))
     source_rows: int | None = None
     seconds: float = 0.0
     outage_seconds: float = 0.0
@@ -62,62 +66,48 @@ class MetricValues:
     exit_code: int | None = None
     last_run: float | None = None
     successes: dict[str, float] = field(default_factory=dict)
+    began: float = 0.0
 
-
-class MetricsCollector:
-    """Keeps the values of a run current; clocks as for `MetricsListener`."""
-
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
-    ) -> None:
-        self._clock, self._now, self._began = clock, now, clock()
-        self.values = MetricValues(not_begun(""))
-
-    def __call__(self, event: Event) -> None:
+    def note(self, event: Event, clock: RunClock) -> None:
         """Note what happened."""
-        values = self.values
         match event:
             case Started():
-                self._began = self._clock()
-                summary = Summary(event.job, event.resumed, 0.0, event.resumed.rows, "stopped")
-                self.values = MetricValues(summary, event.total_rows)
+                self.summary = Summary(event.job, event.resumed, 0.0, event.resumed.rows, "stopped")
+                self.source_rows, self.began, self.running = event.total_rows, clock(), True
             case Progressed(tally):
-                values.summary = replace(values.summary, tally=tally)
+                self.summary = replace(self.summary, tally=tally)
             case Paused():
-                values.outage_seconds = event.outage_seconds
+                self.outage_seconds = event.outage_seconds
             case Recovered():
-                values.outage_seconds = 0.0
+                self.outage_seconds = 0.0
             case Ended(summary):
-                values.summary, values.running, values.outage_seconds = summary, False, 0.0
-                values.exit_code, values.last_run = summary.exit_code, self._now()
+                self.summary, self.running, self.outage_seconds = summary, False, 0.0
+                self.exit_code, self.last_run = summary.exit_code, clock.now().timestamp()
                 if summary.status == "finished":
-                    values.successes[summary.job] = values.last_run
-        self.values.seconds = self._clock() - self._began
+                    self.successes[summary.job] = self.last_run
+        self.seconds = clock() - self.began
 
 
 class MetricsListener:
     """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
     The time of the last success is read from the file that is there, so that it survives runs that
-    fail; and how the last run ended, until this one has. `clock` is in seconds and never goes back; `now` is
-    in seconds since the epoch.
+    fail; and how the last run ended, until this one has.
     Raises UsageError or StateError at once if the file can't be written, and StateError on a later write
     that fails.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, *, clock: RunClock = CLOCK) -> None:
         check_writable(path)
         self._path, self._clock = path, clock
         self._due = clock()
-        self._collector = MetricsCollector(clock=clock, now=now)
+        self._values = MetricValues(began=clock())
 
     def __call__(self, event: Event) -> None:
         """Note what happened, and write the file if it is time."""
-        began = bool(self._collector.values.summary.job)
-        self._collector(event)
-        values = self._collector.values
+        values = self._values
+        began = bool(values.summary.job)
+        values.note(event, self._clock)
         match event:
             case Started():
                 kept = _kept(self._path)
@@ -145,9 +135,8 @@ def metrics_text(values: MetricValues) -> str:
     for name, kind, text, samples in metric_families(values):
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for own, value in samples:
-            labels = {"job": values.summary.job, **own}
-            escaped = {name: text.translate(_ESCAPES) for name, text in labels.items()}
-            shown = ",".join(f'{label}="{text}"' for label, text in escaped.items())
+            labels = {"job": values.summary.job, **own}.items()
+            shown = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels)
             lines.append(f"{name}{{{shown}}} {value!r}")
     return "\n".join(lines) + "\n"
 
@@ -156,20 +145,17 @@ def metric_families(values: MetricValues) -> Iterator[Family]:
     """Return every family that has a value or always is there."""
     from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
-    summary, tally, codes = values.summary, values.summary.tally, values.summary.rejects_by_code
-    ends = [({"outcome": end}, getattr(tally, end)) for end in ROW_ENDS]
-    yield "propsync_rows_total", "counter", "Committed rows by outcome, since the checkpoint began.", ends
-    if codes:
-        text = "Rejected rows by the reject's code; written at the end of a run."
-        yield "propsync_rejects_total", "counter", text, [({"code": code}, codes[code]) for code in codes]
-    if summary.skipped_values:
-        text = "Values left out of rows by the job's wish; written at the end of a run."
-        skipped = [({"column": name}, sum(by.values())) for name, by in summary.skipped_values.items()]
-        yield "propsync_skipped_values_total", "counter", text, skipped
-    if summary.timing is not None:
-        text = "Seconds of the run by stage and by wait; written at the end of a run."
-        stages = [({"stage": stage}, seconds) for stage, seconds in seconds_by(summary.timing).items()]
-        yield "propsync_stage_seconds_total", "counter", text, stages
+    summary, tally = values.summary, values.summary.tally
+    ends, stages = {end: getattr(tally, end) for end in ROW_ENDS}, seconds_by(summary.timing)
+    skipped = {name: sum(by.values()) for name, by in summary.skipped_values.items()}
+    for name, text, label, found in (
+        ("rows", "Committed rows by outcome, since the checkpoint began.", "outcome", ends),
+        ("rejects", f"Rejected rows by the reject's code; {_AT_END}", "code", summary.rejects_by_code),
+        ("skipped_values", f"Values left out of rows by the job's wish; {_AT_END}", "column", skipped),
+        ("stage_seconds", f"Seconds of the run by stage and by wait; {_AT_END}", "stage", stages),
+    ):
+        if found:
+            yield f"propsync_{name}_total", "counter", text, [({label: key}, n) for key, n in found.items()]
     for name, text in _COSTS.items():
         yield f"propsync_{name}_total", "counter", text, [({}, getattr(tally, name))]
     try:
@@ -188,7 +174,7 @@ def metric_families(values: MetricValues) -> Iterator[Family]:
     ):
         yield name, "gauge", text, [] if value is None else [({}, value)]
     if summary.timing is not None and summary.timing.latency:
-        text = "Time to an answer, by quantile; written at the end of a run."
+        text = f"Time to an answer, by quantile; {_AT_END}"
         quantiles = zip(PERCENTILES, summary.timing.latency, strict=True)
         latency = [({"quantile": f"0.{name[1:].rstrip('0')}"}, seconds) for name, seconds in quantiles]
         yield "propsync_answer_seconds", "gauge", text, latency
@@ -224,11 +210,10 @@ def configured_telemetry(environ: Mapping[str, str]) -> TelemetryListener | None
     disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if disabled or not any(environ.get(name) for name in _ENDPOINTS):
         return None
-    try:
-        installed = find_spec(_EXPORTER) is not None and find_spec("opentelemetry.sdk") is not None
-    except ModuleNotFoundError:  # not even the package around it
-        installed = False
-    return TelemetryListener(environ) if installed else None
+    with suppress(ModuleNotFoundError):  # not even the package around it
+        if find_spec(_EXPORTER) and find_spec("opentelemetry.sdk"):
+            return TelemetryListener(environ)
+    return None
 
 
 class TelemetryListener:
@@ -240,13 +225,13 @@ class TelemetryListener:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._began = time.time_ns()
-        self._collector = MetricsCollector()
+        self._values = MetricValues(began=CLOCK())
         self._provider: MeterProvider | None = None
         self._instruments: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, export it."""
-        self._collector(event)
+        self._values.note(event, CLOCK)
         # Not before the start: threads would forbid the second process of the run.
         if isinstance(event, Started | Ended):
             self._observe()
@@ -274,33 +259,26 @@ class TelemetryListener:
             self._provider = MeterProvider([reader], self._resource(), shutdown_on_exit=False)
         meter = self._provider.get_meter("propsync")
 
-        def observing(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-            def observe(_: CallbackOptions) -> Iterable[Observation]:
-                values = self._collector.values
-                samples = (own for family, *_, own in metric_families(values) if family == name)
-                return [
-                    Observation(value, {"job": values.summary.job, **own})
-                    for s in samples
-                    for own, value in s
-                ]
+        def observe(_: CallbackOptions, *, family: str) -> Iterator[Observation]:
+            job = self._values.summary.job
+            for name, _kind, _text, samples in metric_families(self._values):
+                if name == family:
+                    yield from (Observation(value, {"job": job, **own}) for own, value in samples)
 
-            return observe
-
-        for name, kind, text, _ in metric_families(self._collector.values):
+        for name, kind, text, _ in metric_families(self._values):
             if name not in self._instruments:
                 self._instruments.add(name)
                 counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
                 # A collector adds the unit and `_total` itself.
                 plain = name.removesuffix("_total")
-                (counter if kind == "counter" else gauge)(plain, [observing(name)], description=text)
+                callbacks = [partial(observe, family=name)]
+                (counter if kind == "counter" else gauge)(plain, callbacks, description=text)
 
     def _resource(self) -> Any:
-        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-        named = "OTEL_SERVICE_NAME" in self._environ or "service.name=" in self._environ.get(
-            "OTEL_RESOURCE_ATTRIBUTES", ""
-        )
-        return Resource.create({} if named else {"service.name": "propsync"})
+        # The name that OpenTelemetry's own variables give wins.
+        return Resource.create({"service.name": "propsync"}).merge(OTELResourceDetector().detect())
 
     def _export(self, summary: Summary) -> bool:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -320,10 +298,9 @@ class TelemetryListener:
         wrong = Status(StatusCode.ERROR, summary.reason)
         span.set_status(wrong if summary.failed else Status(StatusCode.OK))
         span.end()
-        arrived = True
-        if isinstance(span, ReadableSpan):  # it may be sampled out
-            exported = OTLPSpanExporter(timeout=_SECONDS / 2).export([span])
-            arrived = exported is SpanExportResult.SUCCESS
+        exporter = OTLPSpanExporter(timeout=_SECONDS / 2)
+        # It may be sampled out.
+        arrived = not isinstance(span, ReadableSpan) or exporter.export([span]) is SpanExportResult.SUCCESS
         if self._provider is not None:
             self._provider.shutdown(timeout_millis=1000 * _SECONDS / 2)
         return arrived

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Warned
 from ..text import one_line, span
-from .progress import RunProgress, pause_phrases, started_text
+from .progress import CLOCK, RunClock, RunProgress, pause_phrases, started_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+Display: TypeAlias = "Callable[[str], Callable[[str], object]]"
+
+
 class NotebookListener:
     """Shows a run below the cell that runs it; `show(html)` displays, and returns how to replace it."""
 
-    def __init__(
-        self,
-        show: Callable[[str], Callable[[str], object]] | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._show, self._clock = show or _display, clock
+    def __init__(self, show: Display | None = None, *, clock: RunClock = CLOCK) -> None:
+        self._show = show or _display
         self._replace: Callable[[str], object] | None = None
         self._progress = RunProgress(clock)
         self._warnings: list[str] = []
@@ -37,8 +34,7 @@ class NotebookListener:
             case Started():
                 self._head, self._phrases = f"{event.job} {started_text(event)}", []
             case Progressed():
-                pace = self._progress.pace_phrases(self._clock())
-                self._phrases = [*pace, *self._progress.problem_phrases()]
+                self._phrases = [*self._progress.pace_phrases(), *self._progress.problem_phrases()]
             case Paused():
                 self._phrases = pause_phrases(event, event.seconds)
             case Recovered():

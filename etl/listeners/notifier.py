@@ -129,15 +129,14 @@ class Notifier:
         if self._faults:
             raise StateError(f"a notification was not delivered: {self._faults[-1]}")
 
-    def _in_thread(self, send: Callable[[], str | None]) -> Thread:
-        """Begin to send; `send` returns what went wrong."""
+    def _in_thread(self, send: Callable[[], None]) -> Thread:
+        """Begin to send; what `send` raises is noted."""
 
         def deliver() -> None:
             try:
-                fault = send()
+                send()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run goes on
-                fault = error.message if isinstance(error, EtlError) else type(error).__name__
-            self._faults += [fault] if fault else []
+                self._faults.append(error.message if isinstance(error, EtlError) else type(error).__name__)
 
         thread = Thread(target=deliver, name="notifier", daemon=True)
         thread.start()
@@ -146,7 +145,7 @@ class Notifier:
     def _post(self, path: str, data: dict[str, Any], seconds: float) -> Thread:
         return self._in_thread(lambda: _posted(self._target.url, path, data, seconds / _TRIES))
 
-    def _by_apprise(self, title: str, body: str, *, failed: bool) -> str | None:
+    def _by_apprise(self, title: str, body: str, *, failed: bool) -> None:
         import logging
 
         import apprise
@@ -154,12 +153,12 @@ class Notifier:
         logging.getLogger("apprise").disabled = True  # its messages may hold the URL
         told, kind = apprise.Apprise(), apprise.NotifyType.FAILURE if failed else apprise.NotifyType.SUCCESS
         told.add(self._target.url)
-        sent = (told.notify(title=title, body=body, notify_type=kind) for _ in range(_TRIES))
-        return None if any(sent) else "Apprise could not deliver it"
+        if not any(told.notify(title=title, body=body, notify_type=kind) for _ in range(_TRIES)):
+            raise StateError("Apprise could not deliver it")
 
 
-def _posted(url: str, path: str, data: dict[str, Any], seconds: float) -> str | None:
-    """Post JSON, twice if need be, each within so many seconds; what went wrong, None if nothing did."""
+def _posted(url: str, path: str, data: dict[str, Any], seconds: float) -> None:
+    """Post JSON, twice if need be, each within so many seconds. Raises StateError if it did not arrive."""
     import asyncio
     import json
 
@@ -173,19 +172,17 @@ def _posted(url: str, path: str, data: dict[str, Any], seconds: float) -> str | 
     query = f"?{parts.query}" if parts.query else ""
     body, headers = json.dumps(data).encode(), {"Content-Type": "application/json"}
 
-    async def post() -> str | None:
-        fault = None
+    async def post() -> None:
         timeout = aiohttp.ClientTimeout(total=seconds)
         async with HttpSession(base, connections=1, allow_http=True, timeout=timeout) as session:
             for _ in range(_TRIES):
                 answer = await session.request("POST", (place or "/") + query, (body,), headers)
-                if isinstance(answer, Response) and 200 <= answer.status < 300:
-                    return None
-                fault = (
-                    answer.message
-                    if not isinstance(answer, Response)
-                    else f"{parts.hostname} answered {answer.status}"
-                )
-        return fault
+                if not isinstance(answer, Response):
+                    fault = answer.message
+                elif 200 <= answer.status < 300:
+                    return
+                else:
+                    fault = f"{parts.hostname} answered {answer.status}"
+        raise StateError(fault)
 
-    return asyncio.run(post())
+    asyncio.run(post())

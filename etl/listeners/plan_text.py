@@ -67,15 +67,16 @@ def options_text(options: Mapping[str, Any] | str) -> str:
     """How a value is made from its column, in the words of the job file; what is in words stays."""
     if isinstance(options, str):
         return options
-    phrases = []
+
+    def written(value: object) -> str:
+        return value if isinstance(value, str) else json.dumps(value)
+
+    phrases: list[str] = []
     for name, value in options.items():
         if name == "transform":
-            for step in value:
-                words = [str(word) if isinstance(word, str) else json.dumps(word) for word in step.values()]
-                phrases.append(" ".join(words))
+            phrases += (" ".join(map(written, step.values())) for step in value)
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            phrases.append(f"{name.replace('_', ' ')}: {text}")
+            phrases.append(f"{name.replace('_', ' ')}: {written(value)}")
     return ", ".join(phrases)
 
 
@@ -183,6 +184,7 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
 def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
     """What is to be reviewed in the content of a plan file, as tables."""
     plan, files, snapshot = data["plan"], data["inputs"]["files"], data["snapshot"]
+    total = size(sum(file["bytes"] or 0 for file in files))
     names = ", ".join(file["name"] for file in files[:3]) + (", ..." if len(files) > 3 else "")
     compared = "none: every user counts as new"
     if snapshot is not None:
@@ -191,10 +193,7 @@ def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
         ("plan", data["digest"][:16] + "..."),
         ("job", plan["job"]),
         ("destination", plan["endpoint"]),
-        (
-            "source",
-            f"{counted(len(files), 'file')}, {size(sum(file['bytes'] or 0 for file in files))}: {names}",
-        ),
+        ("source", f"{counted(len(files), 'file')}, {total}: {names}"),
         ("snapshot", compared),
         ("takes", f"{counted(plan['requests'], 'request')}, {size(plan['bytes'])}, {span(plan['seconds'])}"),
         ("made", f"{data['made'][:19]}Z by propsync {data['propsync']}"),

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..checkpoint.run_state import RunState
@@ -17,11 +18,25 @@ from ..text import address, counted, one_line, rows_text, size, span
 from .summary import trouble_phrases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 _EVERY: Final = 1.0  # seconds
 _TOO_MANY_REQUESTS: Final = 429
+
+
+class RunClock:
+    """What time it is for a listener: seconds that never go back, and the time of day; tests bring theirs."""
+
+    def __call__(self) -> float:
+        """The seconds."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.now(UTC)
+
+
+CLOCK: Final = RunClock()
 
 
 class ProgressRate:
@@ -58,13 +73,13 @@ class ProgressRate:
 
 
 class RunProgress:
-    """What the events of a run say of it so far; `clock` is in seconds and never goes back.
+    """What the events of a run say of it so far.
 
     `rows` are committed of `total`; where that isn't known, of about `expected`. `resumed` were committed
     when this process `began`. `pause` is that of the destination, with the moment of its end.
     """
 
-    def __init__(self, clock: Callable[[], float], *, window: float = 30.0) -> None:
+    def __init__(self, clock: RunClock, *, window: float = 30.0) -> None:
         self._clock, self._window = clock, window
         self.begin(Tally(), None)
 
@@ -97,14 +112,14 @@ class RunProgress:
         """How many rows there are, or about how many."""
         return self.expected if self.total is None else self.total
 
-    def left(self, now: float) -> float | None:
+    def left(self) -> float | None:
         """Return the seconds until the end; None while that is not known."""
-        return self.pace.left(self.whole, now)
+        return self.pace.left(self.whole, self._clock())
 
-    def pace_phrases(self, now: float, left_words: str = "{} left") -> list[str]:
+    def pace_phrases(self, left_words: str = "{} left") -> list[str]:
         """Write how fast the run is, and how long it takes if that is known."""
-        left = self.left(now)
-        rate = f"{self.pace.rate(now):,.0f} rows/s"
+        left = self.left()
+        rate = f"{self.pace.rate(self._clock()):,.0f} rows/s"
         return [rate] if left is None else [rate, left_words.format(span(left))]
 
     def rows_text(self) -> str:
@@ -145,43 +160,38 @@ def pause_phrases(event: Paused, seconds_left: float) -> list[str]:
 
 
 class RunStateWriter:
-    """Rewrites the file once a second, in a thread of its own, until the run ends; then removes it.
+    """Rewrites the file once a second, in a thread of its own, until the run ends; then removes it."""
 
-    `clock` is in seconds and never goes back, `now` is the time of day in seconds since the epoch.
-    """
-
-    def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
-    ) -> None:
-        self._path, self._clock, self._now = path, clock, now
+    def __init__(self, path: Path, *, clock: RunClock = CLOCK) -> None:
+        self._path, self._clock = path, clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="status", daemon=True)
         self._progress = RunProgress(clock)
-        self._since = now()
+        self._since = clock.now().timestamp()
 
     def __call__(self, event: Event) -> None:
         """Note what happened. No run fails for its status."""
-        paused = self._progress.pause is not None
+        paused, now = self._progress.pause is not None, self._clock.now().timestamp()
         self._progress.note(event)
         match event:
             case Started():
-                self._since = self._now()
+                self._since = now
                 if not self._thread.is_alive():
                     self._thread.start()
             case Paused(outage_seconds=already) if not paused:
-                self._since = self._now() - already
+                self._since = now - already
             case Ended() if self._thread.is_alive():  # else the file is of another run, if there is one
                 self._stop.set()
                 self._thread.join()
                 with suppress(OSError):
                     self._path.unlink(missing_ok=True)
             case _ if isinstance(event, Recovered) or (paused and self._progress.pause is None):
-                self._since = self._now()
+                self._since = now
 
     def state(self) -> RunState:
         """What the run does now."""
-        at, now, progress = self._clock(), self._now(), self._progress
-        seconds, pause = at - progress.began, progress.pause
+        at, now, progress = self._clock(), self._clock.now().timestamp(), self._progress
+        seconds, pause, new_rows = at - progress.began, progress.pause, progress.tally.rows - progress.resumed
         found = RunState(
             state="sending",
             since=self._since,
@@ -190,10 +200,8 @@ class RunStateWriter:
             total_rows=progress.whole,
             estimated=progress.total is None and progress.expected is not None,
             rows_per_second=progress.pace.rate(at),
-            average_rows_per_second=(progress.tally.rows - progress.resumed) / seconds
-            if seconds > 0
-            else 0.0,
-            seconds_left=progress.left(at),
+            average_rows_per_second=new_rows / seconds if seconds > 0 else 0.0,
+            seconds_left=progress.left(),
         )
         if pause is None:
             return found

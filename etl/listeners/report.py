@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +18,8 @@ from ..run_events import Detailed, Ended, Event
 from ..state_files import check_writable, write_whole
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
-from .progress import workload
-from .run_record import RunRecord, RunRecorder, masked_reason
+from .progress import CLOCK, RunClock, workload
+from .run_record import RunRecord, RunRecorder
 from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
 if TYPE_CHECKING:
@@ -63,10 +62,9 @@ PAGES: Final = Environment(
 class ReportListener:
     """Writes a page about the run to `path` when it ends: to be kept, mailed and read by people.
 
-    `command` returns, at the end, what to run next if the run is unfinished, and `past` the runs before it;
-    `now` is the time of day. With `mask` it has no examples of rejects; else only its owner may read it.
-    Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
-    end.
+    `command` returns, at the end, what to run next if the run is unfinished, and `past` the runs before it.
+    With `mask` it has no examples of rejects; else only its owner may read it. Raises UsageError or
+    StateError at once if the file can't be written, and StateError if it can't be at the end.
     """
 
     def __init__(
@@ -76,13 +74,13 @@ class ReportListener:
         command: Callable[[], str | None] = lambda: None,
         past: Callable[[], Sequence[RunRecord]] = tuple,
         mask: bool = False,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: RunClock = CLOCK,
     ) -> None:
         check_writable(path)
         for name in PAGES.list_templates():
             PAGES.get_template(name)  # now, since a new version may be installed before a long run ends
         self._path, self._command, self._past, self._mask = path, command, past, mask
-        self._recorder = RunRecorder(now=now, mask=mask)
+        self._recorder = RunRecorder(clock=clock, mask=mask)
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, write the page."""
@@ -93,15 +91,8 @@ class ReportListener:
             write_whole(self._path, page, private=not self._mask)
 
 
-def report_page(
-    record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = (), mask: bool = False
-) -> str:
-    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
-
-    With `mask` it has no examples of rejects.
-    """
-    if mask:
-        record = replace(record, summary=masked_reason(record.summary))
+def report_page(record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = ()) -> str:
+    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it."""
     summary, started = record.summary, record.started
     counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.
@@ -109,13 +100,7 @@ def report_page(
     counts["open"] = max(total - summary.tally.rows, 0) if summary.status != "finished" else 0
     details = record.details or Detailed()
     return PAGES.get_template("run.html").render(
-        record=record,
-        counts=counts,
-        command=command,
-        timeline=timeline_of(record),
-        details=details,
-        examples=() if mask else details.examples,
-        past=past,
+        record=record, counts=counts, command=command, details=details, past=past
     )
 
 
@@ -130,10 +115,11 @@ def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, flo
     return found
 
 
-def bar_parts(
-    counts: Mapping[str, int], *, accepted: str = "accepted"
-) -> list[tuple[str, float, float, str]]:
-    """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
+BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
+
+
+def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[BarPart]:
+    """The parts of a bar; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
         wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""
@@ -259,7 +245,7 @@ PAGES.filters |= {
     "without_set": lambda name: name.removeprefix("$set."),
 }
 _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_known_users, headline)
-PAGES.globals |= {function.__name__: function for function in _FACTS}
-PAGES.globals |= {function.__name__: function for function in (other_rates, shares_of, time_spent, workload)}
+_PARTS: Final = (other_rates, shares_of, time_spent, timeline_of, workload)
+PAGES.globals |= {function.__name__: function for function in (*_FACTS, *_PARTS)}
 PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
 PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
@@ -22,10 +22,11 @@ from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import one_line, shortened
 from .plan_text import options_text
+from .progress import CLOCK, RunClock
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
@@ -39,6 +40,8 @@ _LONGEST: Final = 200  # of a text, in columns
 _FOREIGN: Final = re.compile(r": |(?<=\b[1-5]\d\d) ")
 _QUOTING: Final = frozenset({ExitCode.FAULT, ExitCode.DESTINATION})
 
+# Texts, each with its number.
+Counts = tuple[tuple[str, int], ...]
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
 Point = tuple[float, int, int, int, float | None, float | None]
@@ -59,8 +62,8 @@ class RunRecord:
     summary: Summary
     pauses: tuple[tuple[float, float], ...] = ()
     series: tuple[Point, ...] = ()
-    warnings: tuple[tuple[str, int], ...] = ()
-    paused_for: tuple[tuple[str, int], ...] = ()
+    warnings: Counts = ()
+    paused_for: Counts = ()
     details: Detailed | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -74,12 +77,22 @@ class RunRecord:
             "summary": summary_dict(self.summary),
         }
 
+    def masked(self) -> RunRecord:
+        """The record without examples of rejects, and without words of others, which may quote rows.
+
+        Those are words of the server, and of the job's own code.
+        """
+        summary, reason = self.summary, self.summary.reason or ""
+        if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
+            summary = replace(summary, reason=_FOREIGN.split(reason)[0])
+        reasons = tuple((_FOREIGN.split(text)[0], count) for text, count in self.paused_for)
+        details = self.details and replace(self.details, examples=())
+        return replace(self, summary=summary, paused_for=reasons, details=details)
+
     @staticmethod
     def of(data: Mapping[str, Any]) -> RunRecord:
-        """The record of such an object, also of an older one. Raises KeyError, TypeError or ValueError."""
-        series = [(*point, None, None)[:6] for point in data["series"]]
-        values = {**data, "summary": summary_from(data["summary"]), "series": series}
-        return _validator().validate_python(values)
+        """The record of such an object. Raises KeyError, TypeError or ValueError."""
+        return _validator().validate_python({**data, "summary": summary_from(data["summary"])})
 
 
 @cache
@@ -90,11 +103,8 @@ def _validator() -> TypeAdapter[RunRecord]:
 def readable_runs(state_dir: Path) -> Iterator[tuple[dict[str, Any], RunRecord]]:
     """The past runs, the latest first, as in their files and as records; unreadable ones are left out."""
     for data in past_runs(state_dir):
-        try:
-            record = RunRecord.of(data)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            continue
-        yield data, record
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            yield data, RunRecord.of(data)
 
 
 def past_records(state_dir: Path) -> list[RunRecord]:
@@ -105,19 +115,12 @@ def past_records(state_dir: Path) -> list[RunRecord]:
 class RunRecorder:
     """Collects the record of a run, in memory that does not grow with its length.
 
-    `clock` is in seconds and never goes back, `now` is the time of day. With `mask`, no examples of rejects
-    are kept, and of reasons no words of the server or of the job's own code, which may quote rows.
+    With `mask` it is masked.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        mask: bool = False,
-    ) -> None:
-        self._clock, self._now, self._mask = clock, now, mask
-        self._start, self._began = clock(), now()
+    def __init__(self, *, clock: RunClock = CLOCK, mask: bool = False) -> None:
+        self._clock, self._mask = clock, mask
+        self._start, self._began = clock(), clock.now()
         self._started: Started | None = None
         self._details: Detailed | None = None
         self._warnings: Counter[str] = Counter()
@@ -134,7 +137,7 @@ class RunRecorder:
         at = round(self._clock() - self._start, 3)
         match event:
             case Started():
-                self._started, self._began, self._start = event, self._now(), self._clock()
+                self._started, self._began, self._start = event, self._clock.now(), self._clock()
                 self._tally = event.resumed
                 self._mark(0.0)
             case Progressed(tally):
@@ -153,7 +156,7 @@ class RunRecorder:
             case Warned(_, message) if message in self._warnings or len(self._warnings) < _MOST_WARNINGS:
                 self._warnings[message] += 1
             case Detailed():
-                self._details = replace(event, examples=()) if self._mask else event
+                self._details = event
 
     def record(self, summary: Summary) -> RunRecord:
         """The record, once the run is over."""
@@ -169,16 +172,10 @@ class RunRecorder:
             (at, t.rows, t.requests, t.throttled, _percentile(found, 0.5), _percentile(found, 0.95))
             for at, t, found in self._series
         )
-        pauses, ended = tuple(self._pauses), self._now()
-        reasons = tuple(
-            (_FOREIGN.split(reason)[0] if self._mask else _clipped(reason), count)
-            for reason, count in self._reasons.most_common()
-        )
-        kept, details, left_out = fitted(self._warnings, self._details)
-        summary = masked_reason(summary) if self._mask else summary
-        return RunRecord(
-            self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
-        )
+        pauses, ended = tuple(self._pauses), self._clock.now()
+        texts = tuple(self._warnings.items()), tuple(self._reasons.most_common()), self._details
+        record = RunRecord(self._began, ended, self._started, summary, pauses, series, *texts)
+        return fitted(record.masked() if self._mask else record)
 
     def _mark(self, at: float) -> None:
         """Add a point if the last one is long enough ago."""
@@ -196,21 +193,18 @@ class RunRecorder:
         self._pause = None
         self._pauses.append((round(at, 3), round(seconds, 3)))
         if len(self._pauses) > _MOST_PAUSES:
-            ends = [begin + length for begin, length in self._pauses]
-            between = [self._pauses[n + 1][0] - ends[n] for n in range(len(ends) - 1)]
+            between = [later[0] - sum(earlier) for earlier, later in pairwise(self._pauses)]
             n = between.index(min(between))
-            begin = self._pauses[n][0]
-            self._pauses[n : n + 2] = [(begin, round(max(ends[n : n + 2]) - begin, 3))]
+            begin, *_ = self._pauses[n]
+            end = max(map(sum, self._pauses[n : n + 2]))
+            self._pauses[n : n + 2] = [(begin, round(end - begin, 3))]
 
 
 def _percentile(latencies: Counter[float], part: float) -> float | None:
     """The time within which this part of the requests was answered; None if there were none."""
-    reached, total = 0, latencies.total()
-    for seconds in sorted(latencies):
-        reached += latencies[seconds]
-        if reached >= part * total:
-            return round(seconds, 4)
-    return None
+    times = sorted(latencies)
+    reached = list(accumulate(latencies[seconds] for seconds in times))
+    return round(times[bisect_left(reached, part * reached[-1])], 4) if times else None
 
 
 def _clipped(value: Any) -> Any:
@@ -220,36 +214,24 @@ def _clipped(value: Any) -> Any:
     return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 
-def fitted(
-    warnings: Mapping[str, int], details: Detailed | None
-) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
-    """Shorten texts and lists until they fit into a record; also how many items each list lost."""
-    lists: dict[str, Any] = {"warnings": tuple(warnings.items())}
-    if details is not None:
-        mapping = [(name, column, options_text(options)) for name, column, options in details.mapping]
-        changes = sorted((details.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-        lists |= {"files": details.files, "examples": details.examples}
-        lists |= {"mapping": tuple(mapping), "changes": tuple(changes)}
+def fitted(record: RunRecord) -> RunRecord:
+    """Shorten the texts and lists of a record until it may be kept; it says how many items each list lost."""
+    given = record.details or Detailed()
+    mapping = [(name, column, options_text(options)) for name, column, options in given.mapping]
+    changes = sorted((given.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
+    lists: dict[str, Any] = {"warnings": record.warnings, "mapping": tuple(mapping)}
+    lists |= {"files": given.files, "examples": given.examples, "changes": tuple(changes)}
     lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}
     while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
-    kept = lists.pop("warnings")
-    if details is not None:
-        known = dict(lists.pop("changes"))
-        parts = {**lists, "changes": None if details.changes is None else known}
-        details = Detailed(**parts, rejects_path=_clipped(details.rejects_path))
-    return kept, details, left_out
-
-
-def masked_reason(summary: Summary) -> Summary:
-    """The summary without words of the server, or of the job's own code, which may quote rows."""
-    reason = summary.reason or ""
-    if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
-        summary = replace(summary, reason=_FOREIGN.split(reason)[0])
-    return summary
+    warnings, changed = lists.pop("warnings"), dict(lists.pop("changes"))
+    lists["changes"] = None if given.changes is None else changed
+    details = record.details and Detailed(**lists, rejects_path=_clipped(given.rejects_path))
+    reasons = _clipped(record.paused_for)
+    return replace(record, warnings=warnings, paused_for=reasons, details=details, left_out=left_out)
 
 
 class HistoryListener:

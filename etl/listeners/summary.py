@@ -15,19 +15,9 @@ if TYPE_CHECKING:
 
 _COSTS: Final = ("requests", "retries", "throttled", "bytes")
 _COUNTS: Final = ("rows", *ROW_ENDS, *_COSTS, "in_doubt", "uncounted")
-# The first keys of the JSON, in the order that was promised; and what it has as the summary has it.
-_FIRST: Final = (
-    "rows",
-    *ROW_ENDS,
-    *_COSTS,
-    "seconds",
-    "resumed_rows",
-    "status",
-    "in_doubt",
-    "uncounted",
-    "job",
-)
-_AS_IT_IS: Final = ("job", "status", "resumed_rows", "exit_code", "reason", "hint", "skipped_values")
+# What the JSON has under the names of the summary.
+_LEADING: Final = ("resumed_rows", "status")
+_ENDING: Final = ("exit_code", "reason", "hint", "skipped_values")
 _MOST_REASONS: Final = 20
 PERCENTILES: Final = ("p50", "p95", "p99")
 # What a slot waits for, and what makes it wait for rows.
@@ -62,11 +52,16 @@ def seconds_by(timing: Timing | None) -> dict[str, float]:
 
 def summary_dict(summary: Summary) -> dict[str, object]:
     """Return the summary as one JSON object: counts of the whole job, seconds as floats."""
-    return dict.fromkeys((*_FIRST, "job", "rejects_by_code")) | {
-        **tally_dict(summary.tally),
+    tally = tally_dict(summary.tally)
+    doubts = {name: tally.pop(name) for name in ("in_doubt", "uncounted")}
+    return {
+        **tally,
         "seconds": round(summary.seconds, 3),
-        **{name: getattr(summary, name) for name in _AS_IT_IS},
+        **{name: getattr(summary, name) for name in _LEADING},
+        **doubts,
+        "job": summary.job,
         "rejects_by_code": dict(by_count(summary.rejects_by_code)),
+        **{name: getattr(summary, name) for name in _ENDING},
         "seconds_by": {name: round(value, 3) for name, value in seconds_by(summary.timing).items()},
         "answer_seconds": answer_seconds(summary.timing),
     }
@@ -79,7 +74,7 @@ def summary_from(data: Mapping[str, Any]) -> Summary:
     timing, seconds = None, data["seconds_by"]
     if seconds:
         timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))
-    same = {name: data[name] for name in ("seconds", "rejects_by_code", *_AS_IT_IS)}
+    same = {name: data[name] for name in ("job", "seconds", "rejects_by_code", *_LEADING, *_ENDING)}
     return Summary(tally=Tally(**{name: data[name] for name in _COUNTS}), timing=timing, **same)
 
 
@@ -112,10 +107,8 @@ def headline(summary: Summary) -> str:
     """Write the outcome in a few words, without the job's name."""
     if summary.status not in {"finished", "limited"}:
         return f"{summary.status}, exit code {summary.exit_code}" if summary.exit_code else summary.status
-    outcome, rejected = (
-        "finished" if summary.status == "finished" else "stopped at --limit",
-        summary.tally.rejected,
-    )
+    outcome = "finished" if summary.status == "finished" else "stopped at --limit"
+    rejected = summary.tally.rejected
     return f"{outcome}, {counted(rejected, 'row')} rejected" if rejected else outcome
 
 
@@ -155,9 +148,8 @@ def time_spent(timing: Timing | None) -> str | None:
     if ordered[0][0] == "idle" and any(busy.values()):
         phrases[0] += f" (mostly {STAGES[max(busy, key=busy.__getitem__)]})"
     elif ordered[0][0] == "request" and timing.latency:
-        phrases[0] += (
-            f" (half within {answer_time(timing.latency[0])}, 99 % within {answer_time(timing.latency[-1])})"
-        )
+        half, most = answer_time(timing.latency[0]), answer_time(timing.latency[-1])
+        phrases[0] += f" (half within {half}, 99 % within {most})"
     return ", ".join(phrases)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,10 +14,9 @@ from rich.text import Text
 
 from ..run_events import Ended, Event, Noted, Started, Warned
 from ..text import filled, one_line, share, span
-from .progress import RunProgress, pause_phrases, started_text
+from .progress import CLOCK, RunClock, RunProgress, pause_phrases, started_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import TextIO
 
 WIDEST_BAR: Final = 100
@@ -28,23 +27,18 @@ def has_cursor(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
 
 
-class TerminalListener:
+class TerminalListener(AbstractContextManager["TerminalListener"]):
     """Draws on a terminal, and gives it back when the run ends or the `with` block is left.
 
-    The bar doesn't stay: the summary is to take its place. `clock` is in seconds and never goes back;
-    the bar is redrawn `refreshes` times a second (0: only by `draw` and with every line above it).
+    The bar doesn't stay: the summary is to take its place. It is redrawn `refreshes` times a second (0: only
+    by `draw` and with every line above it).
     """
 
-    def __init__(
-        self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, refreshes: float = 5.0
-    ) -> None:
+    def __init__(self, stream: TextIO, *, clock: RunClock = CLOCK, refreshes: float = 5.0) -> None:
         self._console = Console(file=stream, highlight=False)
         self._clock, self._refreshes = clock, refreshes
         self._live: Live | None = None
         self._progress = RunProgress(clock)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -79,7 +73,7 @@ class TerminalListener:
         total, rows = progress.whole, progress.tally.rows
         # Some terminals wrap a line that reaches their last column.
         width, ascii_only = max(self._console.width - 1, 1), self._console.options.ascii_only
-        pace = progress.pace_phrases(now)
+        pace = progress.pace_phrases()
         pace += [f"{span(now - progress.began)} so far"] if len(pace) == 1 else []
         good = [progress.rows_text(), *pace]
         # Read once, since the thread that draws asks while another may be changing it.

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Final
 
 from ..amplitude.limits import MAX_SAFE_INTEGER, MAX_STRING_LENGTH
@@ -71,21 +72,18 @@ class ExpectedValue:
             return self._sum(value)
         items = value if isinstance(value, list) else [value]
         had = self.value if isinstance(self.value, list) else [] if self.value is None else [self.value]
-        if _is_long(items) and (operator != "$remove" or isinstance(self.value, list)):
+        if operator == "$remove" and not isinstance(self.value, list):
+            return self
+        if _is_long(items):
             return ExpectedValue(unknown=LONG_LIST, present=operator != "$remove")
         if operator == "$remove":
-            kept = [one for one in had if not any(is_same(one, item) for item in items)]
-            return ExpectedValue(kept) if isinstance(self.value, list) else self
-        if operator in {"$preInsert", "$postInsert"}:
-            new: list[Any] = []
-            for item in items:
-                if not any(is_same(item, one) for one in (*had, *new)):
-                    new.append(item)
-            items = new
-        after = [*items, *had] if operator in {"$prepend", "$preInsert"} else [*had, *items]
-        if _is_long(after):
-            return ExpectedValue(unknown=LONG_LIST, present=True)
-        return ExpectedValue(after)
+            return ExpectedValue([one for one in had if not any(is_same(one, item) for item in items)])
+        once, new = operator in {"$preInsert", "$postInsert"}, list[Any]()
+        for item in items:
+            if not once or not any(is_same(item, one) for one in (*had, *new)):
+                new.append(item)
+        after = [*new, *had] if operator in {"$prepend", "$preInsert"} else [*had, *new]
+        return ExpectedValue(unknown=LONG_LIST, present=True) if _is_long(after) else ExpectedValue(after)
 
     def _sum(self, value: Any) -> ExpectedValue:
         before = 0 if self.value is None else self.value
@@ -201,12 +199,8 @@ def is_same(sent: Any, stored: Any, *, inexact: bool = False) -> bool:
     if kind == "string" and len(sent) > MAX_STRING_LENGTH:  # characters, or the halves of large ones
         return bool(sent.startswith(stored)) and len(stored.encode("utf-16-le")) // 2 >= MAX_STRING_LENGTH - 1
     if kind == "list":
-        room, kept = MAX_STRING_LENGTH, 0
-        for item in sent:
-            room -= min(len(item), MAX_STRING_LENGTH) if isinstance(item, str) else 0
-            if room < 0:
-                break
-            kept += 1
+        lengths = (min(len(item), MAX_STRING_LENGTH) if isinstance(item, str) else 0 for item in sent)
+        kept = sum(used <= MAX_STRING_LENGTH for used in accumulate(lengths))
         same = all(is_same(one, other) for one, other in zip(sent, stored, strict=False))
         return same and kept <= len(stored) <= len(sent)
     if kind == "object":

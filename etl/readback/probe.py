@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +25,22 @@ from ..pipeline.settings import Settings, at_endpoint
 from ..sender import Clock
 from ..sender.transports import gzip
 from ..text import span
-from .sessions import PREFIX, PROPERTY, BudgetSpentError, ProbeSession, ProfileReader, largest, user_item
+from .sessions import (
+    LATER_HINT,
+    PREFIX,
+    PROPERTY,
+    BudgetSpentError,
+    ProbeSession,
+    ProfileReader,
+    largest,
+    user_item,
+)
 
 _UNREADABLE: Final = "it can only be read back, which needs the secret key (AMPLITUDE_SECRET_KEY)"
 _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API in the EU"
 _NOT_ASKED: Final = "the probe had sent as much as it may before this question"
 _AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window")
 _LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field", "refusals")
-_LATER_HINT: Final = "run the same command again later"
 MOST_ITEMS: Final = 4096
 MOST_SIZE: Final = 2_000_000
 _LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
@@ -67,24 +76,20 @@ def probe_key(
     """
     wanted = at_endpoint(job, Settings(endpoint=endpoint)).destination.endpoint
     by_url = {url: region for region, url in regions.items()}
+    places: Iterable[str] = dict.fromkeys([wanted, *(by_url if wanted in by_url else ())])
 
-    async def works_at(url: str) -> bool:
-        async with ProbeSession(url, key, clock=Clock(), allow_http=allow_http) as session:
-            verdict = await session.post(session.body([user_item("key")]))
-        if not isinstance(verdict, Accepted | KeyRefused):
-            message = getattr(verdict, "message", "")
-            raise DestinationError(
-                f"{url} didn't say whether it takes the API key: {message}", hint=_LATER_HINT
-            )
-        return isinstance(verdict, Accepted)
+    async def place_of_key() -> str | None:
+        for url in places:
+            async with ProbeSession(url, key, clock=Clock(), allow_http=allow_http) as session:
+                verdict = await session.post(session.body([user_item("key")]))
+            if isinstance(verdict, Accepted):
+                return url
+            if not isinstance(verdict, KeyRefused):
+                said = f"{url} didn't say whether it takes the API key: {getattr(verdict, 'message', '')}"
+                raise DestinationError(said, hint=LATER_HINT)
+        return None
 
-    async def try_all() -> list[str]:
-        others = [url for url in regions.values() if url != wanted] if wanted in by_url else []
-        if await works_at(wanted):
-            return [wanted]
-        return [url for url in others if await works_at(url)]
-
-    (found, *_) = [*run_async(try_all), None]
+    found = run_async(place_of_key)
     if found == wanted:
         return KeyCheck(wanted, by_url.get(wanted))
     if found is not None:
@@ -168,7 +173,10 @@ async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Late
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A question that was asked of a user; `conclude` reads the answer off what `users` then are."""
+    """A question that was asked of a user; `conclude` reads the answer off what `users` then are.
+
+    There are none where the request was refused.
+    """
 
     question: str
     users: tuple[str, ...]
@@ -177,7 +185,7 @@ class Later:
     async def answer(self, reader: ProfileReader | None, unread: str) -> Finding:
         """The answer, read back now; `unread` says why there is no reader."""
         if not self.users:
-            return self.conclude(None)
+            return Finding("refuses", "it was refused")
         if reader is None:
             return Finding(None, unread)
         profiles = [await reader.read({"user_id": user}) for user in self.users]
@@ -202,12 +210,12 @@ async def find_bytes(session: ProbeSession) -> Finding:
 
 async def find_identifications(session: ProbeSession, most_bytes: int | None) -> Finding:
     """The most identifications of a request, as far as they fit into the bytes."""
-    each = len(session.body([user_item(0)] * 2)) - len(session.body([user_item(0)]))
+    items = [user_item(f"{number:04}") for number in range(MOST_ITEMS)]
+    each = len(session.body(items[:2])) - len(session.body(items[:1]))
     most = min(MOST_ITEMS, (most_bytes or MOST_SIZE) // each - 10)
 
     async def takes(count: int) -> bool:
-        body = session.body([user_item(number) for number in range(count)])
-        return await session.takes(body, refusal="too many identifications")
+        return await session.takes(session.body(items[:count]), refusal="too many identifications")
 
     return _as_limit(*await largest(takes, _LIKELY_ITEMS, most, 1), "identifications")
 
@@ -225,53 +233,45 @@ async def ask_at_once(session: ProbeSession) -> dict[str, Finding]:
     short = session.body([user_item("length")], options={"min_id_length": longest})
     obeyed = not await session.takes(short, refusal="min_id_length")
     await session.takes(session.body([])[: -len("&identification=[]")], refusal="no identification")
+    evidence = f"with options.min_id_length {longest}, a shorter id was {'refused' if obeyed else 'taken'}"
     return {
         "gzip": Finding(zipped, f"a gzipped body was {'taken' if zipped else 'refused'}"),
-        "min_id_length": Finding(
-            obeyed,
-            f"with options.min_id_length {longest}, a shorter id was {'refused' if obeyed else 'taken'}",
-        ),
+        "min_id_length": Finding(obeyed, evidence),
     }
 
 
 async def ask_for_later(session: ProbeSession) -> list[Later]:
     """Write what the other questions are read off."""
-    asked, token, now = [], secrets.token_hex(8), int(time.time() * 1000)
+    token, now = secrets.token_hex(8), int(time.time() * 1000)
 
-    def read_off(question: str, name: str, taken: bool, conclude: Callable[[Any, Any], Finding]) -> None:
-        """Ask what both properties of a user of the probe are afterwards."""
-
-        def concluded(profile: UserProfile | None) -> Finding:
-            if profile is None:
-                return Finding("refuses", "it was refused")
-            return conclude(profile.properties.get(PROPERTY), profile.properties.get(_OTHER))
-
-        asked.append(Later(question, (f"{PREFIX}{name}",) * taken, concluded))
-
-    def meaning(meanings: dict[Any, str]) -> Callable[[Any, Any], Finding]:
-        return lambda value, _: Finding(meanings.get(value), f"the property was {value!r} afterwards")
+    def conclude(profile: UserProfile, *, meanings: Mapping[Any, str]) -> Finding:
+        value = profile.properties.get(PROPERTY)
+        return Finding(meanings.get(value), f"the property was {value!r} afterwards")
 
     first = user_item("insert", {"$set": {PROPERTY: 0}})
     added = user_item("insert", {"$add": {PROPERTY: 1}}, insert_id=token)
     taken = await session.takes_each(first, added, refusal="insert_id") and await session.takes_each(added)
-    read_off("insert_id", "insert", taken, meaning({1: "obeys", 2: "ignores"}))
+    by_sum = partial(conclude, meanings={1: "obeys", 2: "ignores"})
+    insert_id = Later("insert_id", (f"{PREFIX}insert",) * taken, by_sum)
 
     new = user_item("time", {"$set": {PROPERTY: "new"}}, time=now)
     old = user_item("time", {"$set": {PROPERTY: "old"}}, time=now - 86_400_000)
     taken = await session.takes_each(new, old, refusal="time")
-    read_off("time", "time", taken, meaning({"new": "obeys", "old": "ignores"}))
+    by_age = partial(conclude, meanings={"new": "obeys", "old": "ignores"})
+    in_order = Later("time", (f"{PREFIX}time",) * taken, by_age)
 
     before = user_item("clear", {"$set": {PROPERTY: token}})
     cleared = user_item("clear", {"$clearAll": "-", "$set": {_OTHER: token}})
     taken = await session.takes_each(before) and await session.takes_each(cleared, refusal="$clearAll")
 
-    def conclude_clear(value: Any, other: Any) -> Finding:
-        stayed = value == token
-        answer = ("ignores" if stayed else "obeys") if other == token else None
+    def conclude_clear(profile: UserProfile) -> Finding:
+        stayed = profile.properties.get(PROPERTY) == token
+        answer = ("ignores" if stayed else "obeys") if profile.properties.get(_OTHER) == token else None
         return Finding(answer, f"a property from before {'stayed' if stayed else 'was gone'}")
 
-    read_off("clear_all", "clear", taken, conclude_clear)
-    return [*asked, await _ask_for_bad_item(session, token), await _ask_for_clearing(session)]
+    clear_all = Later("clear_all", (f"{PREFIX}clear",) * taken, conclude_clear)
+    others = await _ask_for_bad_item(session, token), await _ask_for_clearing(session)
+    return [insert_id, in_order, clear_all, *others]
 
 
 async def _ask_for_bad_item(session: ProbeSession, token: str) -> Later:
@@ -281,8 +281,8 @@ async def _ask_for_bad_item(session: ProbeSession, token: str) -> Later:
     bad = user_item("bad", {"$add": {PROPERTY: "no number"}})
     taken = await session.takes(session.body([good, bad]), refusal="a bad item")
 
-    def conclude_bad(profile: UserProfile | None) -> Finding:
-        applied = profile is not None and profile.properties.get(PROPERTY) == token
+    def conclude_bad(profile: UserProfile) -> Finding:
+        applied = profile.properties.get(PROPERTY) == token
         value = "skipped" if taken else "refused_alone" if applied else "refuses_all"
         how = "the request was " + ("taken" if taken else "refused")
         how += ", and its good item " + ("applied" if applied else "not applied")
@@ -302,9 +302,8 @@ async def _ask_for_clearing(session: ProbeSession) -> Later:
         if shown != "1.0":
             return Finding(None, f"the profile doesn't show {_FIELD}")
         by = [name for name, value in zip(names[1:], cleared, strict=True) if value is None]
-        return Finding(
-            " and ".join(by) or "nothing", f"{_FIELD} was {cleared} after an empty text and a null"
-        )
+        answer = " and ".join(by) or "nothing"
+        return Finding(answer, f"{_FIELD} was {cleared} after an empty text and a null")
 
     return Later("clearing_field", tuple(PREFIX + name for name in names), conclude_field)
 
@@ -320,19 +319,17 @@ async def find_user_window(session: ProbeSession) -> Finding:
         if not isinstance(verdict, Accepted):
             return Finding(None, "an update of the user wasn't answered as others were")
     else:
-        spent = clock.now() - began
-        return Finding(None, f"{_BURST} updates of one user within {spent:.1f} s were all taken")
+        within = f"within {clock.now() - began:.1f} s"
+        return Finding(None, f"{_BURST} updates of one user {within} were all taken")
     if not isinstance(await session.post(session.body([user_item("control")])), Accepted):
-        return Finding(
-            None, f"after {count} updates within {clock.now() - began:.1f} s all users were throttled"
-        )
+        within = f"within {clock.now() - began:.1f} s"
+        return Finding(None, f"after {count} updates {within} all users were throttled")
+    taken = f"{count} updates of one user were taken"
     for _ in range(_MOST_WAITS):
         await clock.sleep(max(1.0, verdict.retry_after or 0.0))
         again = await session.post(body)
         if isinstance(again, Accepted):
             seconds = math.floor(clock.now() - began)
-            evidence = f"{count} updates of one user were taken, and the next one after {seconds} s"
-            return Finding({"updates": count, "seconds": seconds}, evidence)
-    return Finding(
-        None, f"{count} updates of one user were taken, and no other within {clock.now() - began:.0f} s"
-    )
+            answer = {"updates": count, "seconds": seconds}
+            return Finding(answer, f"{taken}, and the next one after {seconds} s")
+    return Finding(None, f"{taken}, and no other within {clock.now() - began:.0f} s")

@@ -34,9 +34,12 @@ MOST_BYTES: Final = 20_000_000
 PER_SECOND: Final = 5.0
 PREFIX: Final = "propsync-probe-"
 PROPERTY: Final = "propsync_probe"
+LATER_HINT: Final = "run the same command again later"
 _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
+Headers = Mapping[str, str]
+Takes = Callable[[int], Awaitable[bool]]  # whether a request of that size is taken
 
 
 class PacedSession(HttpSession):
@@ -93,10 +96,8 @@ class ProfileReader(PacedSession):
             failures += 1
             failing_since = failing_since or clock.now()
             if clock.now() - failing_since >= _MOST_OUTAGE:
-                raise DestinationError(
-                    f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}",
-                    hint="run the same command again later",
-                )
+                said = f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}"
+                raise DestinationError(said, hint=LATER_HINT)
             wait = verdict.retry_after
             if wait is None and isinstance(verdict, SlowDown):
                 wait = THROTTLE_SECONDS if self._waits.throttle is None else self._waits.throttle
@@ -111,12 +112,10 @@ class BudgetSpentError(EtlError):
     """One more request would be too many, or too big."""
 
 
-def user_item(name: str | int, properties: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+def user_item(name: str, properties: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
     """An identification of a user of the probe; without properties it changes nothing."""
     properties = {"$unset": {PROPERTY: "-"}} if properties is None else properties
-    return {"user_id": f"{PREFIX}{name:04}" if isinstance(name, int) else f"{PREFIX}{name}", **keys} | (
-        {"user_properties": properties} if properties else {}
-    )
+    return {"user_id": PREFIX + name, **keys} | ({"user_properties": properties} if properties else {})
 
 
 class ProbeSession(PacedSession):
@@ -135,7 +134,7 @@ class ProbeSession(PacedSession):
         more = "".join(f"&{name}={quote_plus(json.dumps(value))}" for name, value in fields.items())
         return self._prefix + text.encode() + more.encode()
 
-    async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+    async def post(self, body: bytes, headers: Headers | None = None) -> Verdict:
         """Send a request once. Raises BudgetSpentError, and DestinationError where nothing can be sent."""
         if self.requests + 1 > MOST_REQUESTS or self.bytes + len(body) > MOST_BYTES:
             raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
@@ -147,7 +146,7 @@ class ProbeSession(PacedSession):
             raise DestinationError(verdict.message, hint=verdict.hint)
         return verdict
 
-    async def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+    async def send(self, body: bytes, headers: Headers | None = None) -> Verdict:
         """Send a request at the rate, and again where it is to be tried later; the last verdict."""
         verdict: Verdict
         for tries in range(_TRIES):
@@ -161,9 +160,7 @@ class ProbeSession(PacedSession):
             raise DestinationError(f"the API key was refused: {verdict.message}", hint=verdict.hint)
         return verdict
 
-    async def takes(
-        self, body: bytes, headers: Mapping[str, str] | None = None, *, refusal: str = ""
-    ) -> bool:
+    async def takes(self, body: bytes, headers: Headers | None = None, *, refusal: str = "") -> bool:
         """Whether a request is taken. Raises DestinationError where nothing is answered to any.
 
         The words of the refusal are kept under a name.
@@ -172,14 +169,11 @@ class ProbeSession(PacedSession):
         if isinstance(verdict, SlowDown | TryAgain):  # is it this request, or all?
             control = await self.send(self.body([user_item("control")]))
             if not isinstance(control, Accepted):
-                raise DestinationError(
-                    f"the probe stops: {self.endpoint} is not available: {describe(verdict)}",
-                    hint="run the same command again later",
-                )
+                said = f"the probe stops: {self.endpoint} is not available: {describe(verdict)}"
+                raise DestinationError(said, hint=LATER_HINT)
         if not isinstance(verdict, Accepted) and refusal:
-            self.answers[refusal] = (
-                f"{getattr(verdict, 'status', '')} {getattr(verdict, 'message', '')}".strip()
-            )
+            status, message = getattr(verdict, "status", ""), getattr(verdict, "message", "")
+            self.answers[refusal] = f"{status} {message}".strip()
         return isinstance(verdict, Accepted)
 
     async def takes_each(self, *items: Item, refusal: str = "") -> bool:
@@ -187,9 +181,7 @@ class ProbeSession(PacedSession):
         return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
 
 
-async def largest(
-    takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
-) -> tuple[int, int | None]:
+async def largest(takes: Takes, likely: Sequence[int], most: int, step: int) -> tuple[int, int | None]:
     """The largest size that is taken, as a multiple of `step` or a likely one; and one that isn't, if tried.
 
     It ends early where the budget is spent. What is taken at one size is taken at all smaller ones.

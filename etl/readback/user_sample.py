@@ -97,9 +97,7 @@ def right_at_least(right: int, wrong: int) -> float:
     more, would come up with the odds of 1 - CONFIDENCE.
     """
     n = right + wrong
-    if right == 0:
-        return 0.0
-    if wrong == 0:
+    if right and not wrong:
         return float((1 - CONFIDENCE) ** (1 / n))
     # The binomial probabilities of 0 to `wrong` wrong ones, at shares found by halving.
     counts = np.arange(wrong + 1)
@@ -108,8 +106,8 @@ def right_at_least(right: int, wrong: int) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         share = (low + high) / 2
-        logs = ways + counts * np.log1p(-share) + (n - counts) * np.log(share)
-        if np.exp(logs - logs.max()).sum() * np.exp(logs.max()) > 1 - CONFIDENCE:
+        odds = np.exp(ways + counts * np.log1p(-share) + (n - counts) * np.log(share)).sum()
+        if odds > 1 - CONFIDENCE:
             high = share
         else:
             low = share

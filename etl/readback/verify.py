@@ -88,46 +88,44 @@ def verify_job(
     """
     if sample < 1 or rate <= 0:
         raise UsageError("the sample and the rate must be above 0")
-    job, reading = at_endpoint(job, Settings(endpoint=endpoint)), reading_endpoint(job, endpoint)
-    seed = secrets.randbits(32) if seed is None else seed
-    clock = clock or Clock()
-    reader = ProfileReader(
-        reading, secret_key, per_minute=rate, clock=clock, waits=waits, allow_http=allow_http
-    )
+    url, seed = reading_endpoint(job, endpoint), secrets.randbits(32) if seed is None else seed
+    reader = ProfileReader(url, secret_key, per_minute=rate, clock=clock, waits=waits, allow_http=allow_http)
     users, rows = UserSample(sample, seed), JobSource(job, source)
-    found = Verified(job=job.name, endpoint=reading, seed=seed)
+    found = Verified(job=job.name, endpoint=url, seed=seed)
     for mapped in rows.mapped_all():
         users.add(mapped.identifications, rows.splice)
         found.rows += mapped.batch.stop - mapped.batch.first
     found.sample, found.complete = len(users.users), len(users.users) < sample
     if not found.sample:
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
-    path = StateDir(state_dir or job.state_dir).checkpoint
-    written = _last_change(path)  # before it is opened, which may touch it
-    with suppress(EtlError), Checkpoint.look(path) as checkpoint:
-        if checkpoint is not None and not checkpoint.progress().finished:
-            notify("the last run isn't finished: what it has not sent yet will differ")
+    written, finished = _last_run(StateDir(state_dir or job.state_dir).checkpoint)
+    if not finished:
+        notify("the last run isn't finished: what it has not sent yet will differ")
 
     async def read_all() -> list[Findings]:
         unsettled = settle - (time.time() - written)
         if unsettled > 0:
             notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
-            await clock.sleep(unsettled)
+            await reader.clock.sleep(unsettled)
         notify(f"reading {found.sample:,} users back takes at least {span((found.sample - 1) * 60 / rate)}")
-        async with reader:
-            return await _read(reader, users)
+        return await _read(reader, users)
 
     found.take(run_async(read_all))
     return found
 
 
-def _last_change(path: Path) -> float:
-    """When the checkpoint was last written, in seconds since the epoch; 0.0 if there is none."""
-    times = [0.0]
+def _last_run(path: Path) -> tuple[float, bool]:
+    """When a checkpoint was last written, in seconds since the epoch, and whether its run is finished.
+
+    0.0 and True if there is none, or if it can't be read.
+    """
+    times, finished = [0.0], True
     for file in (path, path.with_name(f"{path.name}-wal")):
         with suppress(OSError):
-            times.append(file.stat().st_mtime)
-    return max(times)
+            times.append(file.stat().st_mtime)  # before it is opened, which may touch it
+    with suppress(EtlError), Checkpoint.look(path) as checkpoint:
+        finished = checkpoint is None or checkpoint.progress().finished
+    return max(times), finished
 
 
 def reading_endpoint(job: Job, endpoint: str | None = None) -> str:
@@ -155,7 +153,7 @@ async def _read(reader: ProfileReader, sample: UserSample) -> list[Findings]:
             done[number] = user.expected.compare(user.name, profile, shared=sample.is_shared(user, profile))
 
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with reader, asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
                 tasks.create_task(read_some())
     except ExceptionGroup as group:  # of all that stopped, the first says why

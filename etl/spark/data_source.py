@@ -70,9 +70,8 @@ class PropsyncWriter(DataSourceArrowWriter):
         assert context is not None  # noqa: S101 - Spark calls this in a task
         refuse_speculation(context.getLocalProperty("spark.speculation"))
         try:
-            return TaskMessage(
-                send_partition(self._order, context.partitionId(), context.taskAttemptId(), iterator)
-            )
+            place = context.partitionId(), context.taskAttemptId()
+            return TaskMessage(send_partition(self._order, *place, iterator))
         except (EtlError, PropsyncSparkError) as error:
             raise PropsyncSparkError(str(error)) from None
 
@@ -122,9 +121,8 @@ class PropsyncWriter(DataSourceArrowWriter):
             where = where if order.rejects_path else 'set .option("rejects_path", FOLDER) to keep them'
             lines.append(f"  rejects: {', '.join(f'{n:,} {code}' for code, n in codes.items())}; {where}")
         if skipped := sum((one.skipped_by_column for one in results), Counter[str]()):
-            lines.append(
-                f"  skipped values: {', '.join(f'{n:,} of {column}' for column, n in skipped.items())}"
-            )
+            counts = ", ".join(f"{n:,} of {column}" for column, n in skipped.items())
+            lines.append(f"  skipped values: {counts}")
         if order.unused:
             lines.append(f"  not used here: {', '.join(order.unused)} in `run` of the job file")
         sys.stderr.write("\n".join(lines) + "\n")

@@ -42,9 +42,8 @@ class PartitionCheck:
             return None
         whole = pa.types.is_integer(ids.type)
         given = ids.cast(pa.int64() if whole else pa.string()).fill_null(-(2**63) if whole else "")
-        given = (
-            pa.concat_arrays([pa.array([self._last], given.type), given]) if self._last is not None else given
-        )
+        if self._last is not None:
+            given = pa.concat_arrays([pa.array([self._last], given.type), given])
         self._last = given[-1].as_py()
         descends = pc.any(pc.greater(given[:-1], given[1:])).as_py()
         return "its ids do not ascend, so a repeated task could count rows twice" if descends else None

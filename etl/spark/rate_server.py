@@ -44,12 +44,9 @@ class RateAddress:
 
     def stop(self) -> None:
         """End the server, if it still runs."""
-        try:
-            with self.connect() as connection:
-                connection.sendall(_STOP)
-                connection.recv(1)  # until it has ended
-        except OSError:
-            return
+        with suppress(OSError), self.connect() as connection:
+            connection.sendall(_STOP)
+            connection.recv(1)  # until it has ended
 
 
 class SharedRate(RateLimiter):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -30,15 +30,7 @@ from .partitions import PartitionCheck
 from .rate_server import SharedRate
 from .write_order import PropsyncSparkError, WriteOrder
 
-_REJECT_SCHEMA: Final = pa.schema(
-    {
-        "source": pa.string(),
-        "row": pa.int64(),
-        "code": pa.string(),
-        "reason": pa.string(),
-        "values": pa.string(),
-    }
-)
+_REJECT_FIELDS: Final = ("source", "row", "code", "reason", "values")
 _REJECTS_AT_ONCE: Final = 10_000
 
 
@@ -49,7 +41,6 @@ class TaskResult:
     `divisor` is what the number of partitions divides (`partitions.PartitionCheck`).
     """
 
-    partition: int
     tally: Tally = Tally()
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     skipped_by_column: Counter[str] = field(default_factory=Counter)
@@ -66,7 +57,7 @@ def send_partition(
     """
     first = next(batches, None)
     if first is None:
-        return TaskResult(partition)
+        return TaskResult()
     return asyncio.run(_Task(order, partition, attempt).run(chain([first], batches)))
 
 
@@ -118,7 +109,7 @@ class _Task:
             if not self._rows == tally.rows == ends:
                 raise RuntimeError(f"{self._rows:,} rows came, and {ends:,} have an end")
         path = self._rejects.path if self._rejects is not None and tally.rejected else None
-        return TaskResult(self._partition, tally, self._codes, self._skipped, path, self._check.divisor)
+        return TaskResult(tally, self._codes, self._skipped, path, self._check.divisor)
 
     def _checked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches, each once it is known that its rows belong to this partition."""
@@ -126,9 +117,8 @@ class _Task:
         for batch in batches:
             self._rows += batch.num_rows
             if column is not None and (fault := self._check.fault(batch.column(column))):
-                raise PropsyncSparkError(
-                    f"partition {self._partition}: {fault}; write {self._order.partitioning}"
-                )
+                remedy = f"write {self._order.partitioning}"
+                raise PropsyncSparkError(f"partition {self._partition}: {fault}; {remedy}")
             yield batch
 
     async def _commit(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -147,7 +137,7 @@ class _Task:
             )
 
 
-class RejectsFile:
+class RejectsFile(AbstractContextManager["RejectsFile"]):
     """The rejects of one attempt as Parquet; a `_` hides the file from readers until the attempt succeeds."""
 
     def __init__(self, order: WriteOrder, name: str) -> None:
@@ -157,9 +147,6 @@ class RejectsFile:
         self.path = f"{(order.rejects_path or '').rstrip('/')}/{name}"
         self._rows: list[Reject] = []
         self._file: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> RejectsFile:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None and self._rows:
@@ -178,11 +165,13 @@ class RejectsFile:
             self._flush()
 
     def _flush(self) -> None:
+        rows = pa.Table.from_pylist(
+            [{name: getattr(one, name) for name in _REJECT_FIELDS} for one in self._rows]
+        )
         if self._file is None:
             self._system.create_dir(self._folder, recursive=True)
-            self._file = pq.ParquetWriter(self._unfinished, _REJECT_SCHEMA, filesystem=self._system)
-        rows = [{name: getattr(one, name) for name in _REJECT_SCHEMA.names} for one in self._rows]
-        self._file.write_table(pa.Table.from_pylist(rows, _REJECT_SCHEMA))
+            self._file = pq.ParquetWriter(self._unfinished, rows.schema, filesystem=self._system)
+        self._file.write_table(rows)
         self._rows = []
 
 

@@ -116,9 +116,8 @@ def make_order(options: Mapping[str, str], columns: Mapping[str, str]) -> WriteO
     _check_job(job, columns)
     run_id = options.get("run_id", os.urandom(16).hex())
     if not re.fullmatch("[0-9a-f]{32}", run_id):
-        raise PropsyncSparkError(
-            f"option run_id: {run_id!r} does not have 32 of the digits 0 to 9 and a to f"
-        )
+        fault = f"{run_id!r} does not have 32 of the digits 0 to 9 and a to f"
+        raise PropsyncSparkError(f"option run_id: {fault}")
     place = options.get("rejects_path")
     if place is not None and "://" not in place:
         place = str(Path(place).absolute())  # a task may have another working directory

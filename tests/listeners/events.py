@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from etl.listeners.metrics import MetricValues
+from etl.listeners.progress import RunClock
 from etl.model import Tally
 from etl.run_events import Started, Summary, Timing
 
@@ -47,8 +48,8 @@ TIMING = Timing(
 )
 
 
-class Clock:
-    """Seconds that pass only when told; `now` and `stamp` are the same instant as time of day."""
+class Clock(RunClock):
+    """Seconds that pass only when told; `now` is the same instant as time of day."""
 
     def __init__(self) -> None:
         self.seconds = 5_000.0
@@ -61,9 +62,6 @@ class Clock:
 
     def now(self) -> datetime:
         return BEGAN + timedelta(seconds=self.seconds - 5_000.0)
-
-    def stamp(self) -> float:
-        return self.now().timestamp()
 
 
 def started(

@@ -26,7 +26,7 @@ class Played:
     def __init__(self, log_format: Literal["text", "json"] = "json") -> None:
         self.clock = Clock()
         self.stream = io.StringIO()
-        self.tell = LogListener(self.stream, log_format, clock=self.clock, now=self.clock.now)
+        self.tell = LogListener(self.stream, as_json=log_format == "json", clock=self.clock)
 
     @property
     def lines(self) -> list[str]:

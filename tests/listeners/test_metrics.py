@@ -37,7 +37,7 @@ class Played:
 
     def __init__(self, path: Path) -> None:
         self.path, self.clock = path, Clock()
-        self.tell = MetricsListener(path, clock=self.clock, now=self.clock.stamp)
+        self.tell = MetricsListener(path, clock=self.clock)
 
     def value(self, name: str, job: str = "nightly", **labels: str) -> float | None:
         key = (f"propsync_{name}", frozenset({"job": job, **labels}.items()))

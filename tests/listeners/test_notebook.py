@@ -15,6 +15,7 @@ from etl.listeners.notebook import NotebookListener
 from etl.model import Tally
 from etl.run_events import Paused, Progressed, Recovered, Started, Warned
 from etl.sandbox import Sandbox
+from tests.listeners.events import Clock
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -60,14 +61,15 @@ def test_a_job_a_plan_and_a_summary_are_tables(tmp_path: Path, sandbox: Sandbox)
 
 def test_progress_is_one_element_that_is_replaced() -> None:
     shown: list[str] = []
-    now = iter(range(100))
+    clock = Clock()
 
     def show(html: str) -> Callable[[str], object]:
         shown.append(html)
         return shown.append
 
-    heard = NotebookListener(show, clock=lambda: float(next(now)))
+    heard = NotebookListener(show, clock=clock)
     heard(Started(HOSTILE, "http://127.0.0.1:9", 1, 200, 1_000, Tally()))
+    clock.forward(5)
     heard(Progressed(Tally(rows=50, accepted=50)))
     assert 'value="50" max="200"' in shown[-1]
     assert "50 of 200 rows" in shown[-1]
@@ -88,7 +90,7 @@ def test_without_a_number_of_rows_the_bar_only_moves() -> None:
         shown.append(html)
         return shown.append
 
-    heard = NotebookListener(show, clock=lambda: 0.0)
+    heard = NotebookListener(show, clock=Clock())
     heard(Started("job", "http://127.0.0.1:9", 1, None, None, Tally()))
     assert "<progress style" in shown[-1]
     heard(Progressed(Tally(rows=10), 40))

@@ -66,7 +66,7 @@ class Outline(HTMLParser):
 
 def report(path: Path, events: list[Event], command: str | None = None) -> str:
     clock = Clock()
-    tell = ReportListener(path / "run.html", command=lambda: command, now=clock.now)
+    tell = ReportListener(path / "run.html", command=lambda: command, clock=clock)
     for event in events:
         tell(event)
         clock.forward(60)
@@ -205,7 +205,7 @@ def everything(text: str, number: int) -> list[Event]:
 
 def page_of(events: list[Event], command: str = "run") -> str:
     clock = Clock()
-    recorder = RunRecorder(clock=clock, now=clock.now)
+    recorder = RunRecorder(clock=clock)
     for event in events:
         recorder.note(event)
         clock.forward(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,23 @@ import pytest
 from etl.checkpoint.run_state import RunState
 from etl.cli.commands.status import state_lines
 from etl.ending import not_begun
-from etl.listeners.progress import RunStateWriter
+from etl.listeners.progress import RunClock, RunStateWriter
 from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Started
 from tests.commands import until
 
 
 @dataclass
-class Times:
+class Times(RunClock):
     """A clock that goes when it is told to."""
 
     at: float = 1000.0
 
     def __call__(self) -> float:
         return self.at
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def times() -> Times:
 
 @pytest.fixture
 def writer(tmp_path: Path, times: Times) -> RunStateWriter:
-    return RunStateWriter(tmp_path / "progress.json", clock=times, now=times)
+    return RunStateWriter(tmp_path / "progress.json", clock=times)
 
 
 def started(rows: int | None = 1000, resumed: int = 0) -> Started:
@@ -128,7 +132,7 @@ def test_a_run_that_can_t_begin_leaves_the_file_of_the_active_one(
 
 
 def test_no_run_fails_for_its_status(tmp_path: Path, times: Times) -> None:
-    writer = RunStateWriter(tmp_path / "gone" / "progress.json", clock=times, now=times)
+    writer = RunStateWriter(tmp_path / "gone" / "progress.json", clock=times)
     writer(started())
     end(writer)
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ExitCode, UsageError
 from .. import options
-from ..console import is_stdout, show_json, show_lines, show_styled, write_output
+from ..console import current, is_stdout, show_json, show_lines, show_styled, write_output
 from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
     from ...pipeline import Plan, Settings
     from ...reader import Source
+    from ..reporter import Channels
 
 
 @command("check", variables=True)
@@ -88,23 +89,39 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
 
     `proof`: it is to be saved, or held against a saved one.
     """
+    from ...listeners.reject_list import RejectList
     from ...pipeline import plan_job
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
 
-    listed, on_rejects = None, None
-    if rejects is not None:
-        from ...listeners.reject_list import RejectList
-
-        listed = RejectList(rejects)
-        on_rejects = listed.add
+    listed = None if rejects is None else RejectList(rejects)
+    keep = None if listed is None else listed.add
     with terminal_bar() or nullcontext(no_listener) as listener:
-        found = plan_job(
-            job, source, settings=settings, on_rejects=on_rejects, listener=listener, proof=proof
-        )
+        found = plan_job(job, source, settings=settings, on_rejects=keep, listener=listener, proof=proof)
     if listed is not None:
         listed.write()
     return found
+
+
+def run_dry(job: Job, source: Source, settings: Settings, channels: Channels) -> ExitCode:
+    """Do a dry run of `run`; return its exit code. Raises the error that would stop it."""
+    from ...pipeline.saved_plan import SavedPlan
+
+    if settings.limit is not None:
+        hint = "leave one of them out, or look at the first rows with `propsync preview`"
+        raise UsageError("a dry run reads all of the source, so --limit has no meaning", hint=hint)
+    saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
+    plan = make_plan(job, source, settings, channels.rejects, proof=saved is not None)
+    if saved is not None:
+        saved.check(plan)
+    show_plan(plan, as_json=channels.as_json)
+    if channels.report is not None:  # it may be mailed every night
+        write_page(plan, channels.report, mask=True)
+    if channels.metrics_file is not None:
+        message = f"{channels.metrics_file} stays as it is: a dry run is not a run of the job"
+        current().message("warned", f"warning: {message}", code="dry_run", message=message)
+    code = exit_code_of(plan)
+    return ExitCode.DONE if settings.accept_rejects and code == ExitCode.REJECTS else code
 
 
 def exit_code_of(plan: Plan) -> ExitCode:

@@ -61,8 +61,7 @@ def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
         return
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("reading ...") as status:
+    with Console(stderr=True).status("reading ...") as status:
         yield lambda rows, total: status.update(
             f"reading: {rows:,} rows" + (f" of {total:,}" if total else "")
         )

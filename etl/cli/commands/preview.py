@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,20 +61,18 @@ def preview_command(
         found = sampled_rows(loaded, source, count=sample, seed=seed)
     else:
         found = first_rows(loaded, source, count=n or (_COUNT if user is None else None), user=user)
-    shown = 0
-    if as_json or not sys.stdout.isatty():
-        for shown, row in enumerate(found, 1):  # noqa: B007 - counted
-            show(printable_json(row.json))
+    row = next(found, None)
+    if row is None:
+        which = "can be sent" if user is None else f"that can be sent is of {user}, as ids are sent"
+        current().message("nothing", f"no row of the source {which}; see `propsync check` for the reasons")
+    elif as_json or not sys.stdout.isatty():
+        for one in chain([row], found):
+            show(printable_json(one.json))
     else:
         import shutil
 
-        rows = list(found)
-        shown = len(rows)
-        for text in _tables(rows, shutil.get_terminal_size().columns):
+        for text in _tables([row, *found], shutil.get_terminal_size().columns):
             show(text)
-    if shown == 0:
-        which = "can be sent" if user is None else f"that can be sent is of {user}, as ids are sent"
-        current().message("nothing", f"no row of the source {which}; see `propsync check` for the reasons")
 
 
 def _tables(rows: Sequence[PreviewedRow], width: int) -> Iterator[str]:
@@ -85,8 +85,7 @@ def _tables(rows: Sequence[PreviewedRow], width: int) -> Iterator[str]:
     most = max(1, (width - min(max(map(len, names), default=0), _WIDEST_NAME) - 1) // _COLUMN)
     for begin in range(0, len(found), most):
         part = found[begin : begin + most]
-        places = (f"{visible(row.source)}\n" if several else "" for row, _ in part)
-        header = [f"{place}row {row.row:,}" for place, (row, _) in zip(places, part, strict=True)]
+        header = [f"{visible(row.source)}\n" * several + f"row {row.row:,}" for row, _ in part]
         given = [name for name in names if any(name in fields for _, fields in part)]
         cells = [[name, *(fields.get(name, "") for _, fields in part)] for name in given]
         looks = {"style": "cyan", "max_width": _WIDEST_NAME}
@@ -101,11 +100,10 @@ def _fields(data: dict[str, Any], owner: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and (not owner or owner == "user_properties."):
             yield from _fields(value, f"{key}.")
             continue
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
         if isinstance(value, str):
-            try:
+            text = value
+            with suppress(orjson.JSONDecodeError):
                 orjson.loads(value)
                 text = f'"{value}"'
-            except orjson.JSONDecodeError:
-                pass
         yield f"{owner}{key}", text

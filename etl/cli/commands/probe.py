@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     from ...readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
     from ...text import size
 
-    invocation, (loaded, flags) = current(), options.load_for_command(job, flags)
+    notify, (loaded, flags) = partial(current().message, "probe"), options.load_for_command(job, flags)
     key = read_api_key(loaded, os.environ)
     known = probe_key(loaded, key, endpoint=flags["endpoint"], allow_http=flags["allow_http"])
     region = f" (region {known.region})" if known.region else ""
@@ -63,19 +64,17 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     secret_key = None
     with suppress(UsageError):
         secret_key = read_secret_key(loaded, os.environ)
-        invocation.secrets.append(secret_key)
-    invocation.message("probe", message)
+        current().secrets.append(secret_key)
+    notify(message)
     plan = {"requests": MOST_REQUESTS, "size": size(MOST_BYTES), "prefix": PREFIX}
     for line in _PLAN.format(endpoint=known.endpoint, **plan).split("\n"):
-        invocation.message("probe", line)
+        notify(line)
     if not yes:
         if not sys.stdin.isatty():
             message = "--limits asks before it begins, and there is no terminal; it sent nothing"
             raise UsageError(message, hint="give --yes")
         click.confirm("Go on?", abort=True, err=True)
-    result = probe_limits(
-        loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags
-    )
+    result = probe_limits(loaded, key, secret_key, settle=settle, notify=notify, **flags)
     lines = [f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)]
     show_result(result.as_json(), lines, as_json=as_json)
 

@@ -48,7 +48,7 @@ def report_command(
         spare_inputs({"output": target}, (), loaded, job)
         check_writable(target)
     records = [record for _, record in found[place : place + 1 + COMPARED]]
-    page = report_page(records[0], past=records[1:], mask=mask)
+    page = report_page(records[0].masked() if mask else records[0], past=records[1:])
     write_output(target, page, private=not mask)
     if not is_stdout(target):
         show(f"wrote {target}: the run that ended at {records[0].ended:%Y-%m-%d %H:%M} UTC")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ...errors import EtlError, ExitCode, UsageError
+from ...errors import EtlError
 from ...interrupts import release
 from .. import options
 from ..console import Invocation, current
 from ..options import command
-from .check import exit_code_of, make_plan, show_plan, write_page
+from .check import run_dry
 
 
 class _RunCommand(click.Command):
@@ -37,8 +36,7 @@ class _RunCommand(click.Command):
 
             lenient = dict.fromkeys(("resilient_parsing", "ignore_unknown_options", "allow_extra_args"), True)
             given = super().make_context(info_name, words, parent, **lenient).params
-            channels = {part.name: given[part.name] for part in fields(Channels) if given.get(part.name)}
-            with RunReporter(invocation, Channels(**channels), given.get("job")) as reporter:
+            with RunReporter(invocation, Channels.take(given), given.get("job")) as reporter:
                 with suppress(EtlError):  # the command line is reported, not a second fault
                     reporter.open(dry_run=bool(given.get("dry_run")))
                 raise
@@ -67,8 +65,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     """
     from ..reporter import Channels, RunReporter
 
-    invocation = current()
-    with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
+    with RunReporter(current(), Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
         try:
             loaded, flags = options.load_for_command(job, flags)
@@ -85,24 +82,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         source = options.open_job_source(loaded, sources)
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
-            if settings.limit is not None:
-                hint = "leave one of them out, or look at the first rows with `propsync preview`"
-                raise UsageError("a dry run reads all of the source, so --limit has no meaning", hint=hint)
-            from ...pipeline.saved_plan import SavedPlan
-
-            saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
-            plan = make_plan(loaded, source, settings, channels.rejects, proof=saved is not None)
-            if saved is not None:
-                saved.check(plan)
-            show_plan(plan, as_json=channels.as_json)
-            if channels.report is not None:  # it may be mailed every night
-                write_page(plan, channels.report, mask=True)
-            if channels.metrics_file is not None:
-                message = f"{channels.metrics_file} stays as it is: a dry run is not a run of the job"
-                invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
-            code = exit_code_of(plan)
-            accepted = settings.accept_rejects and code == ExitCode.REJECTS
-            reporter.exit_code = ExitCode.DONE if accepted else code
+            reporter.exit_code = run_dry(loaded, source, settings, channels)
         else:
             reporter.repeatable = source.repeatable
             key = read_api_key(loaded, os.environ)

@@ -20,7 +20,7 @@ from .init import reading_progress
 
 if TYPE_CHECKING:
     from ...pipeline.plan import Plan
-    from ...run_events import Event
+    from ...run_events import Event, Summary
     from ...sandbox import Sandbox
 
 _KEY = "key-of-a-trial"
@@ -48,10 +48,8 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
 
     from ...init import propose_job
     from ...job import Job
-    from ...listeners.summary import row_phrases
     from ...pipeline import Settings, plan_job, run_job
     from ...sandbox import running_sandbox
-    from ...sandbox.web_page import Trial
     from ...state_files import write_whole
 
     if output is not None and output.exists():
@@ -76,32 +74,38 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             summary = run_job(job, again, _KEY, settings=settings, listener=_show_warning)
         except InterruptedRunError as error:  # it can't be resumed: its state goes with it
             raise KeyboardInterrupt from error
-        counted, *ends = row_phrases(summary.tally)
-        limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
-        codes = summary.rejects_by_code.items()
-        rejects = (f"rejected: {count:,} {code}; `propsync check` shows them" for code, count in codes)
-        lines = (f"{counted}{limited}: {', '.join(ends)}", *rejects)
-        name, words = shell_word(output or "job.yml"), " ".join(map(shell_word, sources))
-        steps = [f"propsync init {words} -o {name}"] if output is None else []
-        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {name}"])
-        rows = {user: sample.before for user, sample in plan.figures.samples.items()}
-        sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, command, rows)
-        show_lines(lines)
-        if table := _table(plan, sandbox):
-            show(f"\n{table}")
-        show_lines(["", "for the real thing:", *(f"  {step}" for step in command.splitlines())])
+        show_trial(sources, output, sandbox, plan, summary)
         if sys.stdout.isatty():
-            _show_until_interrupted(sandbox.url, opens=not no_open)
+            show_lines(["", f"the sandbox shows each user at {sandbox.url} until Ctrl-C"])
+            with suppress(KeyboardInterrupt):
+                if not no_open:
+                    open_browser(sandbox.url)
+                while True:
+                    time.sleep(3600)
         return summary.exit_code
 
 
-def _show_until_interrupted(url: str, *, opens: bool) -> None:
-    show_lines(["", f"the sandbox shows each user at {url} until Ctrl-C"])
-    with suppress(KeyboardInterrupt):
-        if opens:
-            open_browser(url)
-        while True:
-            time.sleep(3600)
+def show_trial(
+    sources: tuple[str, ...], job_file: Path | None, sandbox: Sandbox, plan: Plan, summary: Summary
+) -> None:
+    """Show what arrived, here and on the sandbox's page; `job_file` None: it is not kept."""
+    from ...listeners.summary import row_phrases
+    from ...sandbox.web_page import Trial
+
+    counted, *ends = row_phrases(summary.tally)
+    limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
+    codes = summary.rejects_by_code.items()
+    rejects = (f"rejected: {count:,} {code}; `propsync check` shows them" for code, count in codes)
+    lines = (f"{counted}{limited}: {', '.join(ends)}", *rejects)
+    name, words = shell_word(job_file or "job.yml"), " ".join(map(shell_word, sources))
+    steps = [] if job_file else [f"propsync init {words} -o {name}"]
+    steps.append(f"AMPLITUDE_API_KEY=... propsync run {name}")
+    rows = {user: sample.before for user, sample in plan.figures.samples.items()}
+    sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, "\n".join(steps), rows)
+    show_lines(lines)
+    if table := _table(plan, sandbox):
+        show(f"\n{table}")
+    show_lines(["", "for the real thing:", *(f"  {step}" for step in steps)])
 
 
 def _show_warning(event: Event) -> None:
@@ -123,16 +127,13 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
         text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
         return shortened(one_line(text), _LONGEST)
 
-    rows = []
-    profiles = (
-        (one, sandbox.profiles.find(one.user, None) or sandbox.profiles.find(None, one.user))
-        for one in plan.figures.samples.values()
-    )
+    rows, find = [], sandbox.profiles.find
+    found = ((one, find(one.user, None) or find(None, one.user)) for one in plan.figures.samples.values())
     # Not those of rows beyond the limit.
-    arrived = [(sample, profile) for sample, profile in profiles if profile is not None]
+    arrived = [(sample, profile) for sample, profile in found if profile is not None]
     for sample, profile in arrived[:_MOST_SHOWN]:
-        places: dict[str, dict[str, Any]] = {"user_properties": profile.properties}
-        places["groups"] = dict(profile.groups)
+        places: dict[str, dict[str, Any]]
+        places = {"user_properties": profile.properties, "groups": dict(profile.groups)}
         for number, (path, figures) in enumerate(plan.figures.properties.items()):
             after = places.get(path[0], dict(profile.fields)).get(path[-1])
             before = sample.before.get(figures.column or "")

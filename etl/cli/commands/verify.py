@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,8 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     secret_key = read_secret_key(loaded, os.environ)
     invocation = current()
     invocation.secrets.append(secret_key)
-    found = verify_job(
-        loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags, **shared
-    )
+    notify = partial(invocation.message, "verify")
+    found = verify_job(loaded, source, secret_key, notify=notify, **flags, **shared)
     show_result(asdict(found), verified_lines(found), as_json=as_json)
     return ExitCode.REJECTS if found.wrong else ExitCode.DONE
 
@@ -73,7 +73,7 @@ def verified_lines(found: Verified) -> Iterator[str]:
     from ...listeners.summary import aligned
     from ...text import counted
 
-    users = counted(found.sample, "user") if found.complete else f"{counted(found.sample, 'random user')}"
+    users = counted(found.sample, "user" if found.complete else "random user")
     yield f"{found.job}: {users} of {counted(found.rows, 'row')} read back from {found.endpoint}"
     yield ""
     rest = found.sample - found.right - found.wrong
@@ -102,19 +102,14 @@ def verified_lines(found: Verified) -> Iterator[str]:
 
 def difference_lines(found: Verified) -> Iterator[str]:
     """Yield a table of the first differences."""
-    import json
-
+    from ...listeners.plan_text import value_text
     from ...text import counted, in_table, one_line, shortened
 
-    def cell(value: object, *, as_json: bool) -> str:
-        text = json.dumps(value, ensure_ascii=False) if as_json else str(value)
-        return shortened(one_line("-" if as_json and value is None else text), _WIDEST)
-
-    rows = [("user", "property", "expected", "found", "")]
+    rows: list[tuple[str, ...]] = [("user", "property", "expected", "found", "")]
     for one in found.differences[:_MOST_SHOWN]:
-        shown = [cell(one.user, as_json=False), cell(one.property or "-", as_json=False)]
-        shown += [cell(value, as_json=True) for value in (one.expected, one.found)]
-        rows.append((*shown, _KINDS.get(one.kind, one.kind.replace("_", " "))))  # type: ignore[arg-type]
+        values = ("-" if value is None else value_text(value) for value in (one.expected, one.found))
+        cells = (shortened(one_line(text), _WIDEST) for text in (one.user, one.property or "-", *values))
+        rows.append((*cells, _KINDS.get(one.kind, one.kind.replace("_", " "))))
     yield from (f"  {line}" for line in in_table(rows))
     if len(found.differences) > _MOST_SHOWN:
         yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'more difference')}; --json lists all"
