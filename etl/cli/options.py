@@ -68,17 +68,18 @@ def parse_endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
 
 
-def parse_amount(text: str, problem: str, *, most: float = 100.0, counts: bool = True) -> dict[str, Any]:
-    """Read `1000` or `90%`, a share of at most `most`, as the `count` or the `percent` of a limit."""
-    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
-    if match is None or float(match[2] or 0) > most or (match[1] and not counts):
+def parse_amount(text: str, kind: str, problem: str) -> dict[str, Any]:
+    """Read `1000` or `90%` as the `count` or the `percent` of a limit of this kind."""
+    amount = text.strip()
+    if not re.fullmatch(PATTERNS[kind][0], amount):
         raise click.BadParameter(f"{text!r} is not {problem}")
-    return {"count": int(match[1])} if match[1] else {"percent": float(match[2])}
+    number = amount.removesuffix("%")
+    return {"count": int(number)} if number == amount else {"percent": float(number)}
 
 
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
-    return float(parse_amount(text, "a share; use e.g. 50%", counts=False)["percent"])
+    return float(parse_amount(text, "share", "a share; use e.g. 50%")["percent"])
 
 
 def parse_row_minimum(text: str) -> RowMinimum:
@@ -86,14 +87,15 @@ def parse_row_minimum(text: str) -> RowMinimum:
     from ..pipeline import RowMinimum
 
     problem = "a minimum; use rows like 1000, or a share like 90%"
-    return RowMinimum(**parse_amount(text, problem, most=inf))
+    return RowMinimum(**parse_amount(text, "row minimum", problem))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
     from ..pipeline import RejectLimit
 
-    return RejectLimit(**parse_amount(text, "a limit; use rows like 100, or a share like 0.5%"))
+    problem = "a limit; use rows like 100, or a share like 0.5%"
+    return RejectLimit(**parse_amount(text, "reject limit", problem))
 
 
 def parse_rejects_path(text: str) -> Path:

@@ -44,7 +44,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-_SHARE: Final = r"(?:100|\d{1,2}(?:\.\d+)?)\s*%"
+_SHARE: Final = r"(?:100(?:\.0+)?|\d{1,2}(?:\.\d+)?)\s*%"
 _ROWS: Final = rf"(?a)\d+|{_SHARE}", "must be rows such as 100, or a share such as 1%"
 _DURATION: Final = r"(?a)(\d+(?:\.\d+)?)(ms|s|m|h|)", "must be a duration such as 90s, 30m or 2h"
 # How the text of an option must be written, by its kind; and what a message says of another one.

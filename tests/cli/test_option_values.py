@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import click
 import pytest
@@ -17,6 +21,8 @@ from etl.cli.options import (
     parse_reject_limit,
     parse_row_minimum,
 )
+from etl.errors import JobError
+from etl.job import parse_job
 from tests.examples import each_row
 
 
@@ -66,6 +72,40 @@ def test_anything_else_is_told_with_an_example(text: str) -> None:
         if text != "max":
             with pytest.raises(click.BadParameter, match=sample):
                 take(text)
+
+
+def job_with(option: str, text: str) -> None:
+    given = f"run: {{{option}: {json.dumps(text)}}}"
+    parse_job(f"source: x.csv\nidentification: {{user_id: id}}\n{given}", name="job.yml", folder=Path())
+
+
+@each_row(
+    ("option", "parse", "taken"),
+    [
+        ("rate", parse_rate, ["max", "1", "0.5", "0", "-1", "1e3", "maximum", ""]),
+        (
+            "max_rejects",
+            parse_reject_limit,
+            ["0", "100", "1%", "0.5 %", "100%", "100.0%", "101%", "-1%"],
+        ),
+        ("min_rows", parse_row_minimum, ["0", "1000", "90%", "100 %", "100.5%", "150%", "1000%", "90"]),
+        ("max_absent", parse_percent, ["5%", "0%", "100%", "100.1%", "5", "5%%"]),
+        ("max_outage", parse_duration, ["90s", "1.5m", "500ms", "15", "-1s", "1 h", "1d", "s"]),
+    ],
+)
+def test_the_job_file_takes_what_the_command_line_takes(
+    option: str, parse: Callable[[str], object], taken: list[str]
+) -> None:
+    for text in taken:
+        fits = []
+        for read in (parse, partial(job_with, option)):
+            try:
+                read(text)
+            except (click.BadParameter, JobError):
+                fits.append(False)
+            else:
+                fits.append(True)
+        assert fits[0] is fits[1], text
 
 
 def test_an_endpoint_is_a_base_url_or_a_region() -> None:
