@@ -141,7 +141,7 @@ class DiffBase:
             return None
         if given is None and self.certain >= _MANY and self.snapshot.header.job == fingerprint(job):
             return USUAL_CHANGES
-        return given
+        return given if given is not None and given < 100 else None
 
     def most_absent(self, given: float | None) -> float | None:
         """The highest percentage of users that may have left; None for any."""

@@ -20,7 +20,7 @@ from ..arrow.exact_json import load_json
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
-from ..checkpoint import Checkpoint, StateDir
+from ..checkpoint import Checkpoint
 from ..job import Job
 from ..model import Batch, Mapped
 from ..reader import Source
@@ -31,7 +31,8 @@ from ..subject import Subject, id_keys
 from ..text import MASK
 from .diff_base import DiffBase, open_diff_base
 from .row_pipeline import JobSource, RowPipeline
-from .settings import Settings, at_endpoint
+from .run_inputs import RunInputs
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
 
     `user` is the user id or the device id, as it is sent. Raises EtlError like `run_job`.
     """
-    job = at_endpoint(job, settings)
-    folder, rows = StateDir(settings.state_dir or job.state_dir), JobSource(job, source)
+    inputs = RunInputs.of(job, source, settings)
+    job, folder, rows = inputs.job, inputs.folder, JobSource(inputs.job, source)
     found = Explanation(user, job.destination.endpoint)
     mapped = [own for batch in rows.read_all() if (own := _rows_of(user, rows, batch, found)) is not None]
     if is_there(folder.rejects):

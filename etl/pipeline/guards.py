@@ -5,7 +5,7 @@ They ask whether it has enough rows, and whether it was sent before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .. import amplitude
 from ..checkpoint import PastRun, mark_of
@@ -120,29 +120,23 @@ class LargeNumbers:
         self._warned |= chunk.large
 
 
-def job_warnings(job: Job) -> list[Warned]:
-    """Warnings about a job, before it is run."""
-    found = []
-    identification = job.identification
-    names = ", ".join(increments_of(job))
+def input_warnings(job: Job, source: Source) -> Iterator[Warned]:
+    """Warnings about a job and a source, before the job is run on it."""
+    names, fields = ", ".join(increments_of(job)), job.identification.fields
+    subject = Subject.of(fields)
     if names and not amplitude.TRANSPORT_RULES[job.destination.transport].counts_once:
         text = (
             f"{names}: what is sent again after a lost answer may count twice; over `transport: batch` it "
             "counts once"
         )
-        found.append(Warned("unrepeatable", text))
-    if Subject.of(identification.fields).link is not None:
-        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
-    return found
-
-
-def source_warnings(job: Job, source: Source) -> list[Warned]:
-    """Warnings about a source, before a job is run on it."""
-    found = list(source.warnings)
-    found += (Warned("header", text) for text in source.remarks(job.identification.columns()))
+        yield Warned("unrepeatable", text)
+    if subject.link is not None:
+        yield Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
+    yield from source.warnings
+    yield from (Warned("header", text) for text in source.remarks(job.identification.columns()))
     typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
-    for name in Subject.of(job.identification.fields).fields:
-        spec = job.identification.fields[name]
+    for name in subject.fields:
+        spec = fields[name]
         if spec.column is not None and not spec.transform:
             files = (file for file in typed if spec.column in source.names(file))
             if any(holds_bytes(source.schema(file).field(spec.column).type) for file in files):
@@ -150,5 +144,4 @@ def source_warnings(job: Job, source: Source) -> list[Warned]:
                     f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
                     "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
                 )
-                found.append(Warned("binary_id", text))
-    return found
+                yield Warned("binary_id", text)

@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from ..arrow.exact_json import is_json
 from ..arrow.plain_arrays import plain_rows, plain_schema
-from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..mapper import join_batches
 from ..model import Batch, CommittedRows, RowRange, Tally, counts_of
@@ -28,7 +27,6 @@ from ..reader.file_reader import RowSpans, some_rows
 from ..snapshot import DiffedBatch, FinalChanges, Layout
 from .device_owners import DeviceOwners
 from .row_pipeline import RowPipeline
-from .settings import Settings
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
@@ -81,13 +79,13 @@ class Precheck:
         places = ((rows, rows.row_range) for rows in ranges)
         return [rows for rows, one in places if one.first == 1 or one.stop == self._ends[one.file]]
 
-    def check(self, most: float, pipeline: RowPipeline) -> None:
-        """Raise TooManyChangesError if more than `most` percent of the known users changed.
+    def check(self, most: float | None, pipeline: RowPipeline) -> None:
+        """Raise TooManyChangesError if more than `most` percent of the known users changed; None for any.
 
         Users in doubt count in neither number: they are sent anyway.
         """
         changed, known = self.final.changed(pipeline.diff_base.in_doubt), pipeline.diff_base.certain
-        if changed * 100 > most * known:
+        if most is not None and changed * 100 > most * known:
             raise TooManyChangesError(
                 f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
                 "nothing was sent",
@@ -135,35 +133,6 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
     if kept is not None and not final.reaches_back:
         kept.finish()
     return found
-
-
-def check_changes(
-    pipeline: RowPipeline,
-    folder: StateDir,
-    checkpoint: Checkpoint,
-    settings: Settings,
-    kept: ChangedRows,
-    *,
-    begun: bool,
-) -> FinalChanges | None:
-    """What differs after all rows, if that can be found out, and in `kept` these rows; the rest is committed.
-
-    For a run that was `begun` by another process, all of the source is read again: it must decide as before.
-    Raises TooManyChangesError if too many users changed, unless the run was begun.
-    """
-    began = settings.clock.now()
-    if pipeline.diff_base.run_id == checkpoint.progress().run_id:
-        return None  # everything is sent, and the snapshot written
-    found = precheck(pipeline, folder.snapshot, kept)
-    if found is None:
-        return None
-    most = pipeline.diff_base.most_changes(pipeline.job, settings.max_changes)
-    if most is not None and most < 100 and not begun:
-        found.check(most, pipeline)
-    early = [] if begun or settings.limit is not None else found.committed()
-    checkpoint.commit(early, Tally(), settings.clock.now() - began)
-    checkpoint.keep_unchanged(bytes(found.final.unchanged))
-    return found.final
 
 
 # --- the rows that may be sent ----------------------------------------------------------------------------

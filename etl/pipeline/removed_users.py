@@ -32,12 +32,20 @@ class RemovedUsers:
     """The users who left, in the order of the snapshot; each counts as a row behind the last file.
 
     There are `count` of them. `unread` rows of the export name no readable user, so those could be among the
-    users who left. `spared` users would have left if the export named anybody at all; it doesn't.
+    users who left. `spared` users would have left if the export named anybody at all; it doesn't. They are
+    `sought` if the job unsets them and the source can show who left.
     """
 
     def __init__(
-        self, pipeline: RowPipeline, seen: SeenUsers | None, ids: KnownIds | None, *, named: int, unread: int
+        self,
+        pipeline: RowPipeline,
+        seen: SeenUsers | None = None,
+        ids: KnownIds | None = None,
+        *,
+        named: int = 0,
+        unread: int = 0,
     ) -> None:
+        self.sought = seen is not None
         self._pipeline = pipeline
         self._seen = seen
         self._ids = ids
@@ -102,17 +110,15 @@ class RemovedUsers:
 
 
 @contextmanager
-def find_removed_users(
-    pipeline: RowPipeline, folder: StateDir, *, record: bool
-) -> Iterator[RemovedUsers | None]:
-    """The users who left; None if the job keeps them, or if the source can't have all users.
+def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool) -> Iterator[RemovedUsers]:
+    """The users who left; nobody if the job keeps them, or if the source can't have all users.
 
     `record`: ids are kept, so that users who leave later are known by id.
     """
     source, snapshot = pipeline.source, pipeline.diff_base.snapshot
     everybody = not source.holds_rejects
     if pipeline.job.changes.absent == "keep" or not source.repeatable or not (record or everybody):
-        yield None
+        yield RemovedUsers(pipeline)
         return
     seen = SeenUsers(snapshot) if snapshot is not None and everybody else None
     named = unread = 0
@@ -131,9 +137,6 @@ def find_removed_users(
                 seen.see(user_keys(ids))
         if renewal is not None:
             renewal.finish()
-    if not everybody:
-        yield None
-        return
     with KnownIds.open(folder.ids) or nullcontext() as known:
         yield RemovedUsers(pipeline, seen, known, named=named, unread=unread)
 

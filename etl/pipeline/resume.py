@@ -12,10 +12,7 @@ from typing import cast
 
 from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
 from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
-from ..encoder import Limits
 from ..errors import StaleCheckpointError
-from ..job import Job
-from ..reader import Source
 from ..run_events import Noted, Warned
 from ..state_files import is_there
 from .destination_folder import destination_folder
@@ -30,8 +27,8 @@ from .invalidate import (
     write_snapshot,
 )
 from .plan import plan_job
-from .saved_plan import PlanInputs, SavedPlan
-from .settings import Settings
+from .run_inputs import RunInputs
+from .saved_plan import SavedPlan
 from .source_files import first_digests, keep_rejects, reads_rejects, same_content
 from .unfinished import (
     Decision,
@@ -98,11 +95,7 @@ class RunOpening:
     users in flight (None: unknown). `same`: the mark of a lost run that the new one repeats.
     """
 
-    job: Job
-    source: Source
-    limits: Limits
-    folder: StateDir
-    settings: Settings
+    inputs: RunInputs
     plan: SavedPlan | None = None
     unfinished: Unfinished | None = None
     flights: tuple[Flight, ...] | None = ()
@@ -114,7 +107,9 @@ class RunOpening:
     same: RunMark | None = None
 
     def __post_init__(self) -> None:
-        self.expected = identity(self.job, self.source, self.limits, full=self.settings.full)
+        self.job, self.source, self.settings = self.inputs.job, self.inputs.source, self.inputs.settings
+        self.folder = self.inputs.folder
+        self.expected = identity(self.inputs)
         self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
         self.increments = increments_of(self.job)
         self.left = read_in_flight(self.folder.in_flight)
@@ -126,7 +121,6 @@ class RunOpening:
         Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
         there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
         """
-        job, source, settings = self.job, self.source, self.settings
         with self.load() or nullcontext() as found:
             decision = self.decide(found)
             if found is not None and decision == "resume":
@@ -134,8 +128,8 @@ class RunOpening:
                     yield run
                 return
             if self.plan is not None:
-                self.plan.check_state(PlanInputs(job, source, self.folder, self.limits, full=settings.full))
-                self.plan.check_result(plan_job(job, source, settings=settings))
+                self.plan.check_state(self.inputs)
+                self.plan.check_result(plan_job(self.job, self.source, settings=self.settings))
             self.prepare(found, decision)
         with self.opened(None) as run:
             yield run
@@ -249,7 +243,7 @@ class RunOpening:
             # What a lost checkpoint had will be sent again; until then it is unknown who has what.
             mark = replace(mark, unknown=flights is None or same is not None)
             resent = math.inf if same else self.settings.concurrency if flights is None else len(flights)
-            kept, users, path = flights or (), self.limits.identifications, folder.in_flight
+            kept, users, path = flights or (), self.inputs.limits.identifications, folder.in_flight
             in_flight = InFlightFile(path, mark, users=users, kept=kept, commits=progress.commits)
             stack.enter_context(in_flight)
             own, base = destination_folder(folder, mark.endpoint), replace(base, number=mark.number)

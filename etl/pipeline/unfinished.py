@@ -7,16 +7,17 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from uuid import uuid4
 
 from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
 from ..checkpoint import RunIdentity
 from ..checkpoint.in_flight_file import InFlightContents
-from ..encoder import Limits
 from ..job import Job, fingerprint
 from ..model import SourceFile
-from ..reader import Source
+
+if TYPE_CHECKING:
+    from .run_inputs import RunInputs
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT: Final = 2
@@ -83,8 +84,9 @@ def decide(
 # --- what a run is identified by -------------------------------------------------------------------------
 
 
-def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> RunIdentity:
+def identity(inputs: RunInputs) -> RunIdentity:
     """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
+    job, source, limits = inputs.job, inputs.source, inputs.limits
     files = list(map(entry_of, source.files))
     if not source.repeatable:
         files.append([uuid4().hex])  # a stream is never the same again
@@ -92,7 +94,7 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
         "job": fingerprint(job),
         "endpoint": job.destination.endpoint,
         "transport": job.destination.transport,
-        "full": full,
+        "full": inputs.settings.full,
         "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
         "source": files,
     }

@@ -276,7 +276,7 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
     how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, backoff=QUICK)
     run_job(job, open_source([str(path)]), KEY, settings=how)
     snapshot = (job.state_dir / "snapshot.arrow").read_bytes()
-    whole = precheck_module.check_changes
+    whole = precheck_module.precheck
 
     def written_to(*given: Any, **named: Any) -> object:
         found = whole(*given, **named)
@@ -284,7 +284,7 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
         return found
 
     write(path, users(range(30), score=7))
-    monkeypatch.setattr(run_module, "check_changes", written_to)
+    monkeypatch.setattr(run_module, "precheck", written_to)
     with pytest.raises(SourceError, match="changed while it was read"):
         run_job(job, open_source([str(path)]), KEY, settings=how)
     assert (job.state_dir / "snapshot.arrow").read_bytes() == snapshot
