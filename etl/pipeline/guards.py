@@ -17,7 +17,7 @@ from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
 from .diff_base import increments_of
-from .settings import RowMinimum, Settings
+from .settings import RowMinimum
 from .unfinished import entry_of
 
 # --- rows ------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
             "the rows of a stream can't be counted before they are sent, so --min-rows has no meaning",
             hint="save it to a file and name that, or leave the option out",
         )
-    needed = int(bool(last)) if minimum is None else minimum.rows(last) or 0
+    needed = least_rows(minimum, last)
     if not needed or not source.repeatable:
         return
     rows = source.count_rows(needed)
@@ -68,9 +68,9 @@ def no_rows_error(last: int | None) -> TooFewRowsError:
     )
 
 
-def requires_rows(settings: Settings, last: int | None) -> bool:
-    """Whether a source without any row is refused."""
-    return bool(last) if settings.min_rows is None else (settings.min_rows.rows(last) or 0) > 0
+def least_rows(minimum: RowMinimum | None, last: int | None) -> int:
+    """The least number of rows that a source must have."""
+    return int(bool(last)) if minimum is None else minimum.rows(last) or 0
 
 
 # --- a source that was sent before -----------------------------------------------------------------------
@@ -102,22 +102,18 @@ def check_repeat(
 # --- warnings ---------------------------------------------------------------------------------------------
 
 
-class LargeNumbers:
-    """Warns of each property with whole numbers that a browser shows with other digits, once."""
+def warn_of_large_numbers(chunk: Chunk, warned: set[str], warn: Callable[[Warned], None]) -> None:
+    """Warn of properties with whole numbers that a browser shows with other digits, each once.
 
-    def __init__(self, warn: Callable[[Warned], None]) -> None:
-        self._warn = warn
-        self._warned: frozenset[str] = frozenset()
-
-    def look(self, chunk: Chunk) -> None:
-        """Check a chunk that is to be sent."""
-        for name in sorted(chunk.large - self._warned):
-            text = (
-                f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
-                "browsers show them with other digits; as text (`type: string`) they keep them"
-            )
-            self._warn(Warned("large_numbers", text))
-        self._warned |= chunk.large
+    Those of which it has `warned` are added to the set.
+    """
+    for name in sorted(chunk.large - warned):
+        text = (
+            f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
+            "browsers show them with other digits; as text (`type: string`) they keep them"
+        )
+        warn(Warned("large_numbers", text))
+        warned.add(name)
 
 
 def input_warnings(job: Job, source: Source) -> Iterator[Warned]:

@@ -27,13 +27,13 @@ from .destination_folder import destination_folder
 from .diff_base import increments_of, open_diff_base
 from .figures import Changed, Figures, UserCount
 from .guards import (
-    LargeNumbers,
     check_repeat,
     check_rows,
     input_warnings,
     last_rows,
+    least_rows,
     no_rows_error,
-    requires_rows,
+    warn_of_large_numbers,
 )
 from .precheck import Precheck, precheck
 from .removed_users import RemovedUsers, find_removed_users
@@ -196,7 +196,7 @@ class Plan:
             self.guards.append(Guard(name, str(limit), value, error))
 
         def rows() -> None:
-            if tally.rows == 0 and requires_rows(settings, last):
+            if tally.rows == 0 and least_rows(settings.min_rows, last):
                 raise no_rows_error(last)
             check_rows(inputs.source, settings.min_rows, last)
 
@@ -257,10 +257,10 @@ def plan_job(
 
             made = pipeline.planned(None if first is None else first.final, figures.look, watch)
             unsetting = removed.chunks([RowRange(found.files)])
-            large = LargeNumbers(found.warnings.append)
+            large = set[str]()
             for chunk in chain.from_iterable(chain(made, unsetting)):
                 found.add(chunk)
-                large.look(chunk)
+                warn_of_large_numbers(chunk, large, found.warnings.append)
                 if on_rejects is not None:
                     on_rejects(chunk.rejects)
                 report()

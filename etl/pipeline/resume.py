@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
 
 from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
 from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
@@ -32,11 +31,9 @@ from .saved_plan import SavedPlan
 from .source_files import first_digests, keep_rejects, reads_rejects, same_content
 from .unfinished import (
     Decision,
-    Difference,
     Unfinished,
     decide,
     difference,
-    entries_of,
     identity,
     lost_hint,
     restart_message,
@@ -162,11 +159,11 @@ class RunOpening:
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
         if self.plan is not None and decision not in {"begin", "resume"}:
-            raise self.plan.unfinished(how.text if how else "that was given up")
+            raise self.plan.unfinished(how or "that was given up")
         if decision == "stop":
             increments = (self.increments or ["increments"]) if unfinished.counts else []
             raise StaleCheckpointError(
-                f"{self.folder.checkpoint} keeps an unfinished run {how.text if how else ''}".rstrip(),
+                f"{self.folder.checkpoint} keeps an unfinished run {how or ''}".rstrip(),
                 hint=stop_hint(unfinished, can_finish=self._can_finish(progress), increments=increments),
             )
         return decision
@@ -179,13 +176,15 @@ class RunOpening:
         )
         with open_diff_base(facts, self.folder) as base:
             made_by = base.run_id
-        if how is None and made_by not in {progress.base, progress.run_id}:
+        other_snapshot = how is None and made_by not in {progress.base, progress.run_id}
+        if other_snapshot:
             path = destination_folder(self.folder, facts.endpoint).snapshot
-            how = Difference("snapshot", f"that compares with another snapshot than {path}, as it is now")
+            how = f"that compares with another snapshot than {path}, as it is now"
         if how is None and self.plan is not None and facts.plan != self.plan.digest:
-            how = Difference("plan", "of another plan" if facts.plan else "without a plan")
+            how = "of another plan" if facts.plan else "without a plan"
         return Unfinished(
             difference=how,
+            other_snapshot=other_snapshot,
             accepted=found.arrived(),
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
             counts=facts.counts or self.facts.counts,
@@ -275,10 +274,10 @@ class RunOpening:
 
     def _can_finish(self, progress: Progress) -> bool:
         """Whether the files that an unfinished run began with are still there, as far as can be told."""
-        for entry in entries_of(progress.identity):
+        for entry in progress.identity["source"]:
             if len(entry) == 1:  # a stream
                 return False
-            name, size, modified, _ = cast("tuple[str, int | None, int | None, str]", entry)
+            name, size, modified, _ = entry
             if size is None or "://" in name:
                 continue  # a table, or something far away
             found = False

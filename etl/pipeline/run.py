@@ -37,7 +37,7 @@ from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .destination_folder import remove_oldest
 from .figures import options_of
-from .guards import input_warnings, no_rows_error, requires_rows
+from .guards import input_warnings, least_rows, no_rows_error
 from .invalidate import write_snapshot
 from .precheck import ChangedRows, precheck
 from .prefetch import ChunkStream, prefetch_chunks
@@ -251,7 +251,7 @@ class _Run:
         """Publish rejects, write the snapshot, finish the checkpoint."""
         checkpoint, last = self.checkpoint, self.opened.last_rows
         empty = not checkpoint.progress().tally.rows
-        if empty and not self.source.repeatable and requires_rows(self.settings, last):
+        if empty and not self.source.repeatable and least_rows(self.settings.min_rows, last):
             raise no_rows_error(last)
         self.stream_notes.keep(checkpoint)
         # In this order: what is published twice is the same, what is forgotten is lost.

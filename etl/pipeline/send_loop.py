@@ -15,7 +15,7 @@ from ..interrupts import heard_by
 from ..model import Chunk, CommittedRows, RowRange, Tally
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
-from .guards import LargeNumbers
+from .guards import warn_of_large_numbers
 from .prefetch import ChunkStream
 from .settings import RejectLimit, Settings
 
@@ -60,14 +60,14 @@ async def send_all(
             await committer.commit(chunk, outcome)
             in_flight.committed(chunk, committer.commits)
 
-        large = LargeNumbers(listener)
+        large = set[str]()
         async with _stopping_at_signals(sender, enabled=settings.handle_signals):
             try:
                 async with sender, aclosing(arriving(sender.stopped)) as lists:
                     async for chunks in lists:
                         for chunk in chunks:
                             if not sender.stopping:
-                                large.look(chunk)
+                                warn_of_large_numbers(chunk, large, listener)
                                 await sender.send(chunk, commit)
             finally:
                 on_timing(sender.timing())

@@ -21,7 +21,7 @@ from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lin
 from ..errors import EtlError
 from ..reader import Source
 from ..state_files import fresh_name, is_there, state_error, sync_folder
-from .unfinished import entries_of, entry_of
+from .unfinished import entry_of
 
 # Reading so much takes less than a tenth of a second.
 QUICK_BYTES: Final = 64_000_000
@@ -153,10 +153,10 @@ def with_kept(source: Source, folder: StateDir) -> Source:
                     return source
     except (EtlError, OSError):
         return source  # the start of the run reports what is wrong
-    entries = entries_of(progress.identity)
+    entries = progress.identity["source"]
     for place in places:
         kept = source.kept(place, folder.kept_rejects)
-        if place < len(entries) and list(entries[place]) == entry_of(kept.files[place]):
+        if place < len(entries) and entries[place] == entry_of(kept.files[place]):
             source = kept
     return source
 
