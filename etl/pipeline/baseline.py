@@ -16,8 +16,8 @@ from ..subject import user_keys
 from .destination_folder import destination_folder
 from .diff_base import open_diff_base, renewed_ids
 from .invalidate import uncommitted_flights
+from .job_source import JobSource
 from .resume import load_checkpoint
-from .row_pipeline import JobSource
 from .run_inputs import RunInputs
 from .settings import Settings
 

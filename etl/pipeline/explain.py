@@ -30,7 +30,8 @@ from ..state_files import is_there
 from ..subject import Subject, id_keys
 from ..text import MASK
 from .diff_base import DiffBase, open_diff_base
-from .row_pipeline import JobSource, RowPipeline
+from .job_source import JobSource
+from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .settings import Settings
 

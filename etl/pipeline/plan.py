@@ -35,9 +35,10 @@ from .guards import (
     no_rows_error,
     warn_of_large_numbers,
 )
+from .job_source import JobSource
 from .precheck import Precheck, precheck
 from .removed_users import RemovedUsers, find_removed_users
-from .row_pipeline import JobSource, RowPipeline
+from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .saved_plan import SavedPlan
 from .send_loop import check_rejects

@@ -14,7 +14,7 @@ from ..arrow.json_lines import Splice, json_lines
 from ..job import Job
 from ..reader import Source
 from ..subject import Subject
-from .row_pipeline import JobSource
+from .job_source import JobSource
 
 
 class PreviewedRow(NamedTuple):

@@ -39,11 +39,12 @@ from .destination_folder import remove_oldest
 from .figures import options_of
 from .guards import input_warnings, least_rows, no_rows_error
 from .invalidate import write_snapshot
+from .job_source import JobSource
 from .precheck import ChangedRows, precheck
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, RunOpening
-from .row_pipeline import JobSource, RowPipeline
+from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .saved_plan import SavedPlan
 from .send_loop import send_all

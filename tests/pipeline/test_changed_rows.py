@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -292,13 +294,16 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
     assert {row["plan"] for row in held(sandbox).values()} == {"plan 0", "plan 1", "plan 2"}
 
 
-@pytest.mark.parametrize("why", ["too many", "no folder"])
+@pytest.mark.parametrize("why", ["too many", "no folder", "full disk"])
 def test_where_rows_cannot_be_kept_the_source_is_read_again(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr(precheck_module, "_TOGETHER_ROWS", 2)
     if why == "too many":
         monkeypatch.setattr(precheck_module, "_MOST_BYTES", 1)
+    elif why == "full disk":
+        full = partial(open, "/dev/full", "w+b")
+        monkeypatch.setattr(precheck_module, "tempfile", SimpleNamespace(TemporaryFile=lambda **_: full()))
     else:
         whole = ChangedRows.__init__
         monkeypatch.setattr(ChangedRows, "__init__", lambda self, path: whole(self, path / "none" / "there"))
