@@ -10,11 +10,16 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from time import perf_counter
-from typing import Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from ..arrow.json_lines import Splice
+from ..arrow.exact_json import load_json
+from ..arrow.json_lines import Splice, json_lines
+from ..arrow.originals import original_rows, rows_with_originals
 from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
 from ..model import Batch, Mapped, RowRange
@@ -131,9 +136,21 @@ class JobSource:
                     mapped = within(self.mapper.map(batch), row_range)
                 yield mapped
 
+    def decoded(self, identifications: pa.RecordBatch) -> list[dict[str, Any]]:
+        """Identifications as they are sent."""
+        return list(map(orjson.loads, json_lines(identifications, splice=self.splice).splitlines()))
+
     def mapped_all(self, *, coded: bool = False) -> Iterator[Mapped]:
         """The batches of all files, mapped."""
         return chain.from_iterable(self.mapped(one, coded=coded) for one in self.files())
+
+
+def original_values_of(mapped: Mapped, positions: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The rows at these positions of a batch as the source has them."""
+    batch, keep = mapped.batch, mapped.keep_empty
+    rows = rows_with_originals(batch)
+    found = original_rows(rows, positions, source=batch.source, text=batch.text, keep_empty=keep)
+    return [load_json(row.values) for row in found]
 
 
 def _with_all_columns(job: Job, source: Source, *, strict: bool) -> Source:

@@ -25,7 +25,7 @@ from ..snapshot import DiffedBatch
 from ..text import MASK, html_table, span
 from .destination_folder import destination_folder
 from .diff_base import increments_of, open_diff_base
-from .figures import Changed, Figures, UserCount
+from .figures import Figures
 from .guards import (
     check_repeat,
     check_rows,
@@ -44,6 +44,7 @@ from .saved_plan import SavedPlan
 from .send_loop import check_rejects
 from .settings import Settings
 from .source_files import first_digests
+from .user_count import Changed, UserCount
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
@@ -243,7 +244,7 @@ def plan_job(
         rows = JobSource(job, source)
         inputs = replace(inputs, source=rows.source)
         pipeline = RowPipeline(job, rows, base, limits=inputs.limits, sizes_only=not proof)
-        figures, users = Figures(job, rows.splice), UserCount(base, scratch, rows.splice)
+        figures, users = Figures(rows), UserCount(base, scratch, rows)
         found = Plan(inputs, figures, hashlib.sha256() if proof else None)
         report = progress_of(found, listener)
         found.warnings += (*input_warnings(job, rows.source), *base.warnings)
