@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -92,19 +93,20 @@ class RowPipeline:
             watch(compared)
             return compared.mapped
 
-        for _, group in groupby(ranges, lambda one: one.file):
+        for _, group in groupby(ranges, attrgetter("file")):
             of_file = list(group)
             kept = changed.batches(of_file) if changed is not None and changed.complete else None
             with closing(prefetched(self.rows.read(*of_file))) if kept is None else nullcontext(kept) as read:
-                for row_range, batches in _by_range(read, of_file):
+                for row_range, pairs in groupby(_with_ranges(read, of_file), itemgetter(0)):
                     place = (row_range.file, row_range.first)
                     if differ is not None and sent is not None:
                         for entries in sent(done, place):
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = map(left, self.diffed(differ, self.rows.mapped(row_range, batches)))
-                    for chunks in self.encoded(row_range, mapped, held(row_range)):
+                    mapped = self.rows.mapped(row_range, (batch for _, batch in pairs))
+                    going = map(left, self.diffed(differ, mapped))
+                    for chunks in self.encoded(row_range, going, held(row_range)):
                         yield list(owners.on(chunks))
 
     def planned(
@@ -174,27 +176,16 @@ class RowPipeline:
         return Differ(base.layout, base.snapshot, full=base.full, looks=looks, final=final, splice=splice)
 
 
-def _by_range(
-    batches: Iterator[Batch], ranges: Sequence[RowRange]
-) -> Iterator[tuple[RowRange, Iterator[Batch]]]:
-    """Each range with the batches that have rows of it; both ascend, a batch may overlap several ranges."""
-    kept: Batch | None = None
-
-    def overlapping(row_range: RowRange) -> Iterator[Batch]:
-        nonlocal kept
-        stop = math.inf if row_range.stop is None else row_range.stop
-        while (batch := kept or next(batches, None)) is not None:
-            kept = batch
-            if batch.first >= stop:
-                return
-            if batch.stop > row_range.first:
-                yield batch
-            if batch.stop <= stop:
-                kept = None
-            if batch.stop >= stop:
-                return
-
-    return ((row_range, overlapping(row_range)) for row_range in ranges)
+def _with_ranges(batches: Iterable[Batch], ranges: Iterable[RowRange]) -> Iterator[tuple[RowRange, Batch]]:
+    """Each batch with every range of which it has rows; both ascend."""
+    left = deque(ranges)
+    for batch in batches:
+        while left and left[0].stop is not None and left[0].stop <= batch.first:
+            left.popleft()
+        for row_range in left:
+            if row_range.first >= batch.stop:
+                break
+            yield row_range, batch
 
 
 def _only_held(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:

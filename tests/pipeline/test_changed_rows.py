@@ -22,13 +22,14 @@ from etl.checkpoint import StateDir
 from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.model import Chunk, RowRange
-from etl.pipeline import Settings, record_baseline, run_job
 from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
+from etl.pipeline.baseline import record_baseline
 from etl.pipeline.diff_base import open_diff_base
 from etl.pipeline.precheck import ChangedRows, precheck
 from etl.pipeline.row_pipeline import RowPipeline
-from etl.pipeline.run import no_listener
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import Settings
 from etl.reader import Source, open_source
 from etl.run_events import Listener
 from etl.sandbox import Sandbox, running_sandbox

@@ -13,7 +13,8 @@ from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
-    from ...pipeline import Plan, Settings
+    from ...pipeline.plan import Plan
+    from ...pipeline.settings import Settings
     from ...reader import Source
 
 
@@ -88,7 +89,7 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
 
     `proof`: it is to be saved, or held against a saved one.
     """
-    from ...pipeline import plan_job
+    from ...pipeline.plan import plan_job
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
 
