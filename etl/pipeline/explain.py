@@ -179,7 +179,7 @@ def _look_up(base: DiffBase, found: Explanation) -> None:
             at = snapshot.find(id_keys(name, pa.array([found.user])))
             if at[0] >= 0 and not found.known:
                 found.known, found.run = True, int(snapshot.runs(at)[0])
-                found.in_doubt = base.in_doubt is not None and bool(base.in_doubt.has(at)[0])
+                found.in_doubt = bool(base.in_doubt.has(at)[0])
 
 
 def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) -> None:

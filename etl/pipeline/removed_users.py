@@ -5,10 +5,11 @@ A snapshot has only keys of users, so their ids are kept in a file beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
 SOURCE: Final = "users who left"
+# Gives the ids of the users who left, in batches of the same rows each time.
+Absent: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class RemovedUsers:
@@ -37,19 +40,11 @@ class RemovedUsers:
     """
 
     def __init__(
-        self,
-        pipeline: RowPipeline,
-        seen: SeenUsers | None = None,
-        ids: KnownIds | None = None,
-        *,
-        named: int = 0,
-        unread: int = 0,
+        self, pipeline: RowPipeline, absent: Absent | None = None, *, named: int = 0, unread: int = 0
     ) -> None:
-        self.sought = seen is not None
-        self._pipeline = pipeline
-        self._seen = seen
-        self._ids = ids
-        found: int = sum(absent.num_rows for absent in self._absent())
+        self.sought = absent is not None
+        self._pipeline, self._absent = pipeline, absent or (lambda: iter(()))
+        found: int = sum(ids.num_rows for ids in self._absent())
         self.count, self.spared, self.unread = (found, 0, unread) if named else (0, found, unread)
 
     def check(self, most: float | None) -> None:
@@ -104,10 +99,6 @@ class RemovedUsers:
         fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
 
-    def _absent(self) -> Iterator[pa.RecordBatch]:
-        if self._seen is not None and self._ids is not None:
-            yield from self._seen.absent(self._ids)
-
 
 @contextmanager
 def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool) -> Iterator[RemovedUsers]:
@@ -138,7 +129,8 @@ def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool)
         if renewal is not None:
             renewal.finish()
     with KnownIds.open(folder.ids) or nullcontext() as known:
-        yield RemovedUsers(pipeline, seen, known, named=named, unread=unread)
+        absent = None if seen is None or known is None else partial(seen.absent, known)
+        yield RemovedUsers(pipeline, absent, named=named, unread=unread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,6 @@ class OpenRun:
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
 
-    @property
-    def run_id(self) -> str:
-        """The id of the run."""
-        return self.checkpoint.progress().run_id
-
 
 def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
     """The checkpoint of a folder; None if there is none and none is missing.
@@ -159,7 +154,7 @@ class RunOpening:
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
         if self.plan is not None and decision not in {"begin", "resume"}:
-            raise self.plan.unfinished(how or "that was given up")
+            self.plan.refuse_unfinished(how or "that was given up")
         if decision == "stop":
             increments = (self.increments or ["increments"]) if unfinished.counts else []
             raise StaleCheckpointError(

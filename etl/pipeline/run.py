@@ -107,7 +107,8 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             plan.begin(folder)
             notes += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
         run = replace(run, notes=(*notes, *run.notes))
-        pipeline = RowPipeline(inputs.job, rows, run.diff_base, run.run_id, limits=inputs.limits)
+        run_id = run.checkpoint.progress().run_id
+        pipeline = RowPipeline(inputs.job, rows, run.diff_base, run_id, limits=inputs.limits)
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as stream_notes,

@@ -99,7 +99,7 @@ class SavedPlan:
             raise UsageError(f"{path} is not a plan", hint=_ANEW)
         if data["format"] != PLAN_FORMAT:
             made = f"it has format {data['format']} (propsync {data.get('propsync')})"
-            raise PlanError(_broken(str(path)), [f"{made}, and this version takes format {PLAN_FORMAT}"])
+            _refuse(path, [f"{made}, and this version takes format {PLAN_FORMAT}"])
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
@@ -137,7 +137,7 @@ class SavedPlan:
             with suppress(EtlError):
                 before, rows = self.data["plan"]["rows"], now.source.count_rows(1 << 62)
                 found += [f"rows: {before:,} -> {rows:,}"] if before != rows else []
-        self._raise(found)
+        _refuse(self.path, found)
 
     def check_state(self, now: RunInputs) -> None:
         """Raise PlanError if a run of the plan began before, or the snapshot is another one than planned.
@@ -147,7 +147,7 @@ class SavedPlan:
         if (began := _begun(now.folder).get(self.digest)) is not None:
             text = f"it was applied already: a run of it began at {began}"
             hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
-            raise PlanError(_broken(self.path), [text], hint=hint)
+            _refuse(self.path, [text], hint)
         before, after = self.data["snapshot"], now.snapshot()
         if before == after:
             return
@@ -161,7 +161,7 @@ class SavedPlan:
             text = f"the snapshot of run {after['run']} has other content"
         else:
             text = f"another run happened: run {after['run']} wrote the snapshot at {after['written']}"
-        self._raise([text])
+        _refuse(self.path, [text])
 
     def check_result(self, now: Plan) -> None:
         """Raise PlanError if a plan made now of the same inputs has other identifications or counts."""
@@ -177,7 +177,7 @@ class SavedPlan:
                 found.append(f"propsync: {self.data['propsync']} -> {version('propsync')}")
             elif now.inputs.job.transform is not None:
                 found.append("the transform gives other results for the same rows")
-        self._raise(found)
+        _refuse(self.path, found)
 
     def begin(self, folder: StateDir) -> None:
         """Remember that a run of it began. Raises StateError."""
@@ -187,14 +187,10 @@ class SavedPlan:
             with replacing_file(folder.plans) as file:
                 file.write(json.dumps(dict([*begun.items()][-_MOST_BEGUN:])).encode())
 
-    def unfinished(self, text: str) -> PlanError:
-        """The error for an unfinished run that isn't of this plan; `text` says of what it is."""
+    def refuse_unfinished(self, text: str) -> None:
+        """Raise PlanError for an unfinished run that isn't of this plan; `text` says of what it is."""
         hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
-        return PlanError(_broken(self.path), [f"there is an unfinished run {text}"], hint=hint)
-
-    def _raise(self, differences: list[str]) -> None:
-        if differences:
-            raise PlanError(_broken(self.path), differences)
+        _refuse(self.path, [f"there is an unfinished run {text}"], hint)
 
 
 def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:
@@ -215,8 +211,11 @@ def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:
                 yield f"`{place[1:]}.{name}` is missing" if place else f"`{name}` is missing"
 
 
-def _broken(path: str) -> str:
-    return f"the plan {path} doesn't hold any more; nothing was sent"
+def _refuse(path: str | Path, differences: list[str], hint: str | None = None) -> None:
+    """Raise PlanError if there are differences."""
+    if differences:
+        message = f"the plan {path} doesn't hold any more; nothing was sent"
+        raise PlanError(message, differences, hint=hint)
 
 
 def _digest(data: Mapping[str, Any]) -> str:
