@@ -34,22 +34,27 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
     return found[0] if found else users or None
 
 
-def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> None:
+def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, rows: int | None = None) -> None:
     """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
 
-    Raises UsageError for a stream of which more than one row is required: it can't be counted first.
+    `rows` None: they are counted, but for those of a stream. Raises UsageError for a stream of which more
+    than one row is required: it can't be counted first.
     """
     if minimum is not None and not source.repeatable and minimum.count not in {0, 1}:
         raise UsageError(
             "the rows of a stream can't be counted before they are sent, so --min-rows has no meaning",
             hint="save it to a file and name that, or leave the option out",
         )
-    needed = least_rows(minimum, last)
-    if not needed or not source.repeatable:
+    needed = int(bool(last)) if minimum is None else minimum.rows(last) or 0
+    if not needed or (rows is None and not source.repeatable):
         return
-    rows = source.count_rows(needed)
+    rows = source.count_rows(needed) if rows is None else rows
     if rows == 0:
-        raise no_rows_error(last)
+        before = f", and the last finished run had {last:,}" if last else ""
+        raise TooFewRowsError(
+            f"the source has no rows{before}; nothing was sent",
+            hint="is the export whole? If there is nothing to send, run with --min-rows 0",
+        )
     if rows < needed:
         what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
         before = f"the last finished run had {last:,}, " if last is not None else ""
@@ -57,20 +62,6 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
             f"the source has {rows:,} rows; {before}and --min-rows is {what}; nothing was sent",
             hint="is the export whole? If it is, run with a lower --min-rows, or with --min-rows 0",
         )
-
-
-def no_rows_error(last: int | None) -> TooFewRowsError:
-    """The error for a source without rows."""
-    before = f", and the last finished run had {last:,}" if last else ""
-    return TooFewRowsError(
-        f"the source has no rows{before}; nothing was sent",
-        hint="is the export whole? If there is nothing to send, run with --min-rows 0",
-    )
-
-
-def least_rows(minimum: RowMinimum | None, last: int | None) -> int:
-    """The least number of rows that a source must have."""
-    return int(bool(last)) if minimum is None else minimum.rows(last) or 0
 
 
 # --- a source that was sent before -----------------------------------------------------------------------

@@ -31,8 +31,6 @@ from .guards import (
     check_rows,
     input_warnings,
     last_rows,
-    least_rows,
-    no_rows_error,
     warn_of_large_numbers,
 )
 from .job_source import JobSource
@@ -41,7 +39,7 @@ from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .saved_plan import SavedPlan
-from .send_loop import check_rejects
+from .send_loop import check_rejects, counts_before_sending
 from .settings import Settings
 from .source_files import first_digests
 from .user_count import Changed, UserCount
@@ -163,13 +161,9 @@ class Plan:
             for piece in (*chunk.body[1:-1], b","):
                 self.sha256.update(piece)
         frame = TRANSPORT_RULES[self.transport].frame_bytes + _KEY_BYTES
-        self.tally += Tally(
-            rows=chunk.stop - chunk.first,
+        self.tally += counts_before_sending(chunk) + Tally(
             accepted=chunk.users,
-            unchanged=chunk.unchanged,
             merged=len(chunk.numbers) - chunk.users,
-            rejected=len(chunk.rejects),
-            swallowed=sum(reject.swallowed for reject in chunk.rejects),
             requests=int(sent),
             bytes=(sum(map(len, chunk.body)) + frame) * sent,
         )
@@ -197,13 +191,9 @@ class Plan:
                 error = raised
             self.guards.append(Guard(name, str(limit), value, error))
 
-        def rows() -> None:
-            if tally.rows == 0 and least_rows(settings.min_rows, last):
-                raise no_rows_error(last)
-            check_rows(inputs.source, settings.min_rows, last)
-
         if settings.min_rows is not None or last:
-            ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", rows)
+            check = partial(check_rows, inputs.source, settings.min_rows, last, tally.rows)
+            ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", check)
         if increments_of(inputs.job):
             digests, again = first_digests(inputs.source, needed=True), settings.again
             repeat = partial(check_repeat, inputs.job, inputs.source, past, digests, again=again)

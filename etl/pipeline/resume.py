@@ -28,7 +28,7 @@ from .invalidate import (
 from .plan import plan_job
 from .run_inputs import RunInputs
 from .saved_plan import SavedPlan
-from .source_files import first_digests, keep_rejects, reads_rejects, same_content
+from .source_files import first_digests, keep_rejects, own_rejects, same_content
 from .unfinished import (
     Decision,
     Unfinished,
@@ -191,7 +191,7 @@ class RunOpening:
         """Check the source, and then deal with the run before; see `open`."""
         source, folder = self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
-            if not reads_rejects(source, folder):  # else they are what is to be sent now
+            if not own_rejects(source, folder):  # else they are what is to be sent now
                 progress = found.progress()
                 # Which rejects it sent isn't known without its source, but for the job's own: all of these.
                 others = JobFacts.read(progress.about).resent and not is_there(folder.kept_rejects)

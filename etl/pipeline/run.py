@@ -37,7 +37,7 @@ from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .destination_folder import remove_oldest
 from .figures import options_of
-from .guards import input_warnings, least_rows, no_rows_error
+from .guards import check_rows, input_warnings
 from .invalidate import write_snapshot
 from .job_source import JobSource
 from .precheck import ChangedRows, precheck
@@ -49,7 +49,7 @@ from .run_inputs import RunInputs
 from .saved_plan import SavedPlan
 from .send_loop import send_all
 from .settings import Settings
-from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
+from .source_files import digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 
 # Bytes to be read from which on a worker process saves more time than it takes to start.
@@ -170,7 +170,12 @@ class _Run:
                 if not run_async(lambda: self._send(stream)):
                     status = "interrupted"
                 else:
-                    self.check_source()
+                    changed = self.source.changed(checkpoint.digests())
+                    if changed is not None:
+                        raise SourceError(
+                            f"the source changed while it was read: {changed}",
+                            hint="run again once it is whole; what changed is sent then",
+                        )
                     if self.end is None:
                         self._finish()
                     status = "finished" if self.end is None else "limited"
@@ -240,21 +245,11 @@ class _Run:
                 stream, transport, self.opened, self.settings, listen, on_timing=self.timings.append
             )
 
-    def check_source(self) -> None:
-        """Raise SourceError if the source has changed."""
-        changed = self.source.changed(self.checkpoint.digests())
-        if changed is not None:
-            raise SourceError(
-                f"the source changed while it was read: {changed}",
-                hint="run again once it is whole; what changed is sent then",
-            )
-
     def _finish(self) -> None:
         """Publish rejects, write the snapshot, finish the checkpoint."""
-        checkpoint, last = self.checkpoint, self.opened.last_rows
-        empty = not checkpoint.progress().tally.rows
-        if empty and not self.source.repeatable and least_rows(self.settings.min_rows, last):
-            raise no_rows_error(last)
+        checkpoint, rows = self.checkpoint, self.checkpoint.progress().tally.rows
+        if not self.source.repeatable:
+            check_rows(self.source, self.settings.min_rows, self.opened.last_rows, rows)
         self.stream_notes.keep(checkpoint)
         # In this order: what is published twice is the same, what is forgotten is lost.
         checkpoint.complete()
@@ -281,7 +276,7 @@ class _Run:
         with suppress(EtlError):  # what is on the disk counts, also if a signal came just after that
             status = "finished" if checkpoint.progress().finished else status
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status != "finished" and not reads_rejects(self.source, self.folder):
+        if status != "finished" and not own_rejects(self.source, self.folder):
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
         progress = checkpoint.progress()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ async def send_all(
             in_flight.committed(chunk, committer.commits)
 
         large = set[str]()
-        async with _stopping_at_signals(sender, enabled=settings.handle_signals):
+        async with _stopping_at_signals(sender) if settings.handle_signals else nullcontext():
             try:
                 async with sender, aclosing(arriving(sender.stopped)) as lists:
                     async for chunks in lists:
@@ -77,11 +77,8 @@ async def send_all(
 
 
 @asynccontextmanager
-async def _stopping_at_signals(sender: Sender, *, enabled: bool) -> AsyncIterator[None]:
+async def _stopping_at_signals(sender: Sender) -> AsyncIterator[None]:
     """At the first signal to stop let what is in flight end; at the second end at once."""
-    if not enabled:
-        yield
-        return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:
@@ -173,18 +170,22 @@ def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
         )
 
 
-def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
-    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
+def counts_before_sending(chunk: Chunk) -> Tally:
+    """The rows of a chunk, and the end of those that aren't sent."""
     held = 0 if chunk.held is None else len(chunk.held)
-    rows = Tally(
+    return Tally(
         rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,
         unchanged=chunk.unchanged,
         rejected=len(chunk.rejects),
         swallowed=sum(reject.swallowed for reject in chunk.rejects),
     )
+
+
+def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
     return CommittedRows(
         RowRange(chunk.file, chunk.first, chunk.stop),
-        rows + outcome.tally,
+        counts_before_sending(chunk) + outcome.tally,
         chunk.rejects + outcome.rejects,
         chunk.unsent + outcome.sent,
         skipped=chunk.skipped,

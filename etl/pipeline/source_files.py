@@ -82,14 +82,15 @@ def digests_meanwhile(
 # --- the job's own rejects ------------------------------------------------------------------------------
 
 
-def reads_rejects(source: Source, folder: StateDir) -> bool:
-    """Whether the reject file of the state folder is among the files of a source."""
-    return bool(_own_rejects(source, folder))
+def own_rejects(source: Source, folder: StateDir) -> list[int]:
+    """Which files of a source are the reject file of the state folder."""
+    own = folder.rejects.resolve()
+    return [place for place in range(len(source.files)) if source.path(place) == own]
 
 
 def keep_rejects(source: Source, folder: StateDir) -> None:
     """Keep the job's own rejects if the run that begins reads them. Raises StateError."""
-    if not reads_rejects(source, folder):
+    if not own_rejects(source, folder):
         drop_kept(folder)
         return
     draft = fresh_name(folder.kept_rejects)
@@ -119,7 +120,7 @@ def stays_beside(source: Source, folder: StateDir) -> Callable[[RejectKey], bool
     If rejects were sent again, those that were not among them; after an export, none. The job's own rejects
     were all sent.
     """
-    if not source.holds_rejects or reads_rejects(source, folder):
+    if not source.holds_rejects or own_rejects(source, folder):
         return lambda _: False
     sent = np.zeros(0, np.int64)
     if source.repeatable:
@@ -139,7 +140,7 @@ def with_kept(source: Source, folder: StateDir) -> Source:
 
     The same source if there is no such run, or if somebody wrote to the rejects since.
     """
-    places = _own_rejects(source, folder)
+    places = own_rejects(source, folder)
     if not places or not is_there(folder.kept_rejects):
         return source
     try:
@@ -159,9 +160,3 @@ def with_kept(source: Source, folder: StateDir) -> Source:
         if place < len(entries) and entries[place] == entry_of(kept.files[place]):
             source = kept
     return source
-
-
-def _own_rejects(source: Source, folder: StateDir) -> list[int]:
-    """Which files of a source are the reject file of the state folder."""
-    own = folder.rejects.resolve()
-    return [place for place in range(len(source.files)) if source.path(place) == own]
