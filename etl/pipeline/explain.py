@@ -27,7 +27,7 @@ from ..state_files import is_there
 from ..subject import Subject, id_keys
 from ..text import MASK
 from .diff_base import DiffBase, open_diff_base
-from .job_source import JobSource, original_values_of
+from .job_source import JobSource, original_values_of, rows_of_user
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .settings import Settings
@@ -130,8 +130,7 @@ def _named(user: str, rows: JobSource, batch: Batch) -> NDArray[np.bool_]:
     """Which rows of a batch are the user's, by the id that is sent or the text in the source; shape (n,)."""
     own = np.zeros(batch.rows.num_rows, dtype=np.bool_)
     positions, ids = rows.mapper.placed_ids(batch)
-    for column in ids.columns:
-        own[positions] |= as_mask(pc.equal(column, user))
+    own[positions] = rows_of_user(ids, user)
     for name in ids.schema.names:
         column = rows.job.identification.fields[name].column
         if column in batch.rows.schema.names:
@@ -158,13 +157,12 @@ def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
             value: Any = sent
             for name in path:
                 value = value.get(name) if isinstance(value, dict) else None
-            reason = None
+            source, reason = None if spec.column is None else given.get(spec.column), None
             if value is None:
                 removed = ", so the property is removed ($unset)" if spec.null == "unset" else ""
                 reason = skipped.get((spec.column or "", number), f"no value in the source{removed}")
-            elif spec.default is not None and given.get(spec.column or "") in (None, ""):
+            elif spec.default is not None and source in (None, ""):
                 reason = "the default"
-            source = given.get(spec.column or "")
             if source not in (None, "") and any(step.verb == "sha256" for step in spec.transform):
                 source, reason = MASK, reason or "hashed, so its value in the source is hidden"
             found.append(Value(".".join(map(str, path)), spec.column, source, value, reason))

@@ -248,9 +248,8 @@ def plan_job(
                 figures.send(compared.mapped)
 
             made = pipeline.planned(None if first is None else first.final, figures.look, watch)
-            unsetting = removed.chunks([RowRange(found.files)])
             large = set[str]()
-            for chunk in chain.from_iterable(chain(made, unsetting)):
+            for chunk in chain.from_iterable(chain(made, removed.chunks([RowRange(found.files)]))):
                 found.add(chunk)
                 warn_of_large_numbers(chunk, large, found.warnings.append)
                 if on_rejects is not None:

@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrow.json_lines import json_lines
 from ..job import Job
 from ..model import Mapped
 from ..reader import Source
-from ..subject import Subject
-from .job_source import JobSource
+from .job_source import JobSource, rows_of_user
 
 
 class PreviewedRow(NamedTuple):
@@ -38,13 +36,11 @@ def first_rows(
     job: Job, source: Source, *, count: int | None, user: str | None = None
 ) -> Iterator[PreviewedRow]:
     """The first `count` identifications, or all; only those of a `user` (or device) if one is named."""
-    rows, left, subject = JobSource(job, source), count, Subject.of(job.identification.fields)
+    rows, left = JobSource(job, source), count
     for mapped in map(rows.mapper.map, rows.read_all()):
         own = np.arange(len(mapped.kept))
         if user is not None:
-            ids = (column for _, column in subject.columns(mapped.identifications))
-            named = [np.asarray(pc.equal(column, user).fill_null(False)) for column in ids]
-            own = np.flatnonzero(np.any(named, axis=0))
+            own = np.flatnonzero(rows_of_user(mapped.identifications, user))
         yield from _previewed(rows, mapped, own[:left])
         left = None if left is None else left - len(own)
         if left is not None and left <= 0:
