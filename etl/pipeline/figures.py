@@ -115,10 +115,12 @@ class Figures:
                 name = ".".join(place[1:] if place[0] == "user_properties" else place)
                 figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(budget))
                 self.properties[place] = figures
-        self.rejected, self.skipped = (
-            defaultdict[tuple[str, str], ColumnFaults](lambda: ColumnFaults(ValueCounts(budget // 8)))
-            for _ in range(2)
-        )
+
+        def no_faults() -> ColumnFaults:
+            return ColumnFaults(ValueCounts(budget // 8))
+
+        self.rejected = defaultdict[tuple[str, str], ColumnFaults](no_faults)
+        self.skipped = defaultdict[tuple[str, str], ColumnFaults](no_faults)
         self.samples: dict[str, MappedExample] = {}
 
     def look(self, mapped: Mapped) -> None:

@@ -93,11 +93,12 @@ class JobSource:
         self.mapper = Mapper(job.identification, transform=transform)
         self.times = StageTimes()
         # A worker process shares it with its parent.
-        self._expected, self._expected_due = np.frombuffer(mmap.mmap(-1, 8), np.int64), -math.inf
+        self._expected = np.frombuffer(mmap.mmap(-1, 8), np.int64)
+        self._expected_due = -math.inf if source.total_rows() is None else math.inf
 
     @property
     def expected_rows(self) -> int | None:
-        """About how many rows the source has, by what was read of it; None if that can't be known."""
+        """About how many rows the source has, by what was read of it; None if that can't be or is known."""
         return int(self._expected[0]) or None
 
     @property

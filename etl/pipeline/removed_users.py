@@ -91,11 +91,9 @@ class RemovedUsers:
         batch = Batch(SOURCE, file, first, first + n, np.arange(first, first + n, dtype=np.int64), ids)
         own = ids.select(Subject.of(identification.fields).fields)
         names = [name for properties in identification.operators.values() for name in properties]
-        value = pa.array([amplitude.UNSET_VALUE] * n, pa.string())
-        unset = pa.StructArray.from_arrays([value] * len(names), names=names)
+        unset = pa.StructArray.from_arrays([pa.repeat(amplitude.UNSET_VALUE, n)] * len(names), names=names)
         operators = pa.StructArray.from_arrays([unset], names=["$unset"])
-        columns, header = [*own.columns, operators], [*own.schema.names, "user_properties"]
-        identifications = pa.RecordBatch.from_arrays(columns, names=header)
+        identifications = own.append_column("user_properties", operators)
         fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
 

@@ -113,18 +113,17 @@ class RunOpening:
         Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
         there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
         """
-        with self.load() or nullcontext() as found:
+        with ExitStack() as stack:
+            found = stack.enter_context(self.load() or nullcontext())
             decision = self.decide(found)
-            if found is not None and decision == "resume":
-                with self.opened(found) as run:
-                    yield run
-                return
-            if self.plan is not None:
-                self.plan.check_state(self.inputs)
-                self.plan.check_result(plan_job(self.job, self.source, settings=self.settings))
-            self.prepare(found, decision)
-        with self.opened(None) as run:
-            yield run
+            if decision != "resume":
+                if self.plan is not None:
+                    self.plan.check_state(self.inputs)
+                    self.plan.check_result(plan_job(self.job, self.source, settings=self.settings))
+                self.prepare(found, decision)
+                stack.close()
+                found = None
+            yield stack.enter_context(self.opened(found))
 
     @cached_property
     def digests(self) -> Mapping[int, str]:

@@ -233,10 +233,8 @@ class _Run:
             yield from self.removed.chunks(self.ranges.gaps(files), held)
 
     async def _send(self, stream: ChunkStream) -> bool:
-        known = self.source.total_rows() is not None
-
         def listen(event: Event) -> None:
-            if isinstance(event, Progressed) and not known:
+            if isinstance(event, Progressed):
                 event = replace(event, expected_rows=self.pipeline.rows.expected_rows)
             self.listener(event)
 

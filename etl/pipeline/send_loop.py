@@ -15,6 +15,7 @@ from ..interrupts import heard_by
 from ..model import Chunk, CommittedRows, RowRange, Tally
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
+from ..text import counted
 from .guards import warn_of_large_numbers
 from .prefetch import ChunkStream
 from .settings import RejectLimit, Settings
@@ -160,7 +161,7 @@ class Committer(AbstractContextManager["Committer"]):
 def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
     """Raise TooManyRejectsError if there are more rejects than the limit."""
     if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
-        lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+        lines = counted(tally.swallowed, "line")
         doubt = f", and {lines} that follow a quote in them which is not closed count as well"
         raise TooManyRejectsError(
             f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
