@@ -32,7 +32,6 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
-from ..state_files import is_there
 from .destination_folder import destination_folder, first_endpoint
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
@@ -84,10 +83,6 @@ class JobFacts:
     def read(cls, plain: Mapping[str, Any]) -> Self:
         """The facts of plain data, as `asdict` made it."""
         return TypeAdapter(cls).validate_python(plain)
-
-    def header(self, number: int, run_id: str) -> SnapshotHeader:
-        """The header of a snapshot that the run number `number` leaves."""
-        return SnapshotHeader(number, run_id, self.endpoint, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
     with Snapshot.open(path) or nullcontext() as snapshot:
         number, problem = 1, None
         if snapshot is None:
-            other = None if is_there(path) else first_endpoint(folder)
+            other = first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
         else:
             number = snapshot.header.number + 1

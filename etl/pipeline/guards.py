@@ -30,8 +30,7 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
     """
     if source.holds_rejects:
         return None
-    found = [run.rows for run in past if run.endpoint == endpoint and not run.resent]
-    return found[0] if found else users or None
+    return next((run.rows for run in past if run.endpoint == endpoint and not run.resent), users or None)
 
 
 def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, rows: int | None = None) -> None:

@@ -28,7 +28,7 @@ from .row_pipeline import HeldOf, RowPipeline
 # In place of a file's name, since these rows are in no file.
 SOURCE: Final = "users who left"
 # Gives the ids of the users who left, in batches of the same rows each time.
-Absent: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
+ReadAbsent: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class RemovedUsers:
@@ -40,7 +40,7 @@ class RemovedUsers:
     """
 
     def __init__(
-        self, pipeline: RowPipeline, absent: Absent | None = None, *, named: int = 0, unread: int = 0
+        self, pipeline: RowPipeline, absent: ReadAbsent | None = None, *, named: int = 0, unread: int = 0
     ) -> None:
         self.sought = absent is not None
         self._pipeline, self._absent = pipeline, absent or (lambda: iter(()))

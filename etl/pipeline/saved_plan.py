@@ -38,8 +38,7 @@ _CONTENT: Final = {
     **dict.fromkeys(("propsync", "made"), str),
     "inputs": {
         **dict.fromkeys(("job", "endpoint", "transport"), str),
-        "identifications": int,
-        "bytes": int,
+        **dict.fromkeys(("identifications", "bytes"), int),
         "full": bool,
         "transform": (str, None),
         "keys": {str: str},
