@@ -20,7 +20,7 @@ import numpy as np
 from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lines
 from ..errors import EtlError
 from ..reader import Source
-from ..state_files import fresh_name, is_there, state_error, sync_folder
+from ..state_files import is_there, replacing_file
 from .unfinished import entry_of
 
 # Reading so much takes less than a tenth of a second.
@@ -93,19 +93,11 @@ def keep_rejects(source: Source, folder: StateDir) -> None:
     if not own_rejects(source, folder):
         drop_kept(folder)
         return
-    draft = fresh_name(folder.kept_rejects)
-    try:
-        draft.unlink(missing_ok=True)
-        try:
-            os.link(folder.rejects, draft)
-        except OSError:  # a file system without links
-            shutil.copy2(folder.rejects, draft)
-        draft.replace(folder.kept_rejects)
-        # A rename of one name of a file over another one of it does nothing.
-        draft.unlink(missing_ok=True)
-        sync_folder(folder.path)
-    except OSError as error:
-        raise state_error(folder.kept_rejects, error) from error
+    with replacing_file(folder.kept_rejects) as kept, folder.rejects.open("rb") as rejects:
+        shutil.copyfileobj(rejects, kept)
+        kept.flush()
+        state = os.fstat(rejects.fileno())  # a file with another time would be another one
+        os.utime(kept.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def drop_kept(folder: StateDir) -> None:

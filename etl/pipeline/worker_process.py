@@ -117,19 +117,18 @@ class _MemoryFiles:
 
     def wait(self) -> None:
         """Wait until the parent has taken enough lists. Raises ConnectionError if it has ended."""
-        while self._ahead >= _LISTS_AHEAD:
-            self._answer(self._parent.recv(_NUMBER.size))
-        with suppress(BlockingIOError):
-            while True:
-                self._answer(self._parent.recv(_NUMBER.size, socket.MSG_DONTWAIT))
-
-    def _answer(self, answer: bytes) -> None:
-        if not answer:
-            raise ConnectionResetError
-        if len(answer) == _NUMBER.size:
-            self._free += _NUMBER.unpack(answer)
-        else:
-            self._ahead -= 1
+        while True:
+            try:
+                waits = 0 if self._ahead >= _LISTS_AHEAD else socket.MSG_DONTWAIT
+                answer = self._parent.recv(_NUMBER.size, waits)
+            except BlockingIOError:
+                return
+            if not answer:
+                raise ConnectionResetError
+            if len(answer) == _NUMBER.size:
+                self._free += _NUMBER.unpack(answer)
+            else:
+                self._ahead -= 1
 
     def send(self, found: object, buffers: Iterable[Body] = ()) -> None:
         """Send a pickle and, each at an aligned place, buffers in pieces."""
