@@ -185,8 +185,7 @@ def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) ->
     base, differ, final = pipeline.diff_base, pipeline.differ(), None
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         if differ is not None and base.snapshot is not None and not base.full:
-            final = FinalChanges(base.snapshot, differ.layout, Path(scratch, "final"))
-            stack.enter_context(final)
+            final = stack.enter_context(FinalChanges(base.snapshot, differ.layout, Path(scratch, "final")))
             for compared in differ.each(mapped):
                 seen = compared.seen
                 assert seen is not None and compared.ids is not None  # noqa: S101, PT018 - there is a snapshot

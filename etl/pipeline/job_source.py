@@ -66,16 +66,13 @@ class StageTimes:
     def each(self, stage: Stage, items: Iterable[_T]) -> Generator[_T, None, None]:
         """Yield the items; what it takes to get each one is measured."""
         rest = iter(items)
-        try:
+        with closing(rest) if isinstance(rest, Generator) else nullcontext():
             while True:
                 with self.stage(stage):
                     item = next(rest, None)
                 if item is None:
                     return
                 yield item
-        finally:
-            if isinstance(rest, Generator):
-                rest.close()
 
     def add_to(self, timing: Timing) -> Timing:
         """The timing with the seconds so far of the stages."""
