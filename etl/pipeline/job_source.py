@@ -95,7 +95,7 @@ class JobSource:
 
     @property
     def expected_rows(self) -> int | None:
-        """About how many rows the source has, by what was read of it; None if that can't be or is known."""
+        """About how many rows the source has, by what was read of it; None if that is unknown, or exact."""
         return int(self._expected[0]) or None
 
     @property
