@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_OF_RUNS: Final = ("Explanation", "Plan", "Recorded", "RejectLimit", "RowMinimum", "Settings")
+_OF_RUNS: Final = {"Explanation": "explain", "Plan": "plan", "Recorded": "baseline"}
 _HOMES = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
-_HOMES |= dict.fromkeys(_OF_RUNS, ".pipeline")
+_HOMES |= {name: f".pipeline.{module}" for name, module in _OF_RUNS.items()}
+_HOMES |= dict.fromkeys(("RejectLimit", "RowMinimum", "Settings"), ".pipeline.settings")
 
 __all__ = ["__version__", "baseline", "explain", "plan", "preview", "run", "verify", *_HOMES]
 
@@ -48,8 +49,7 @@ def run(
     Raises EtlError where the run can't begin or can't go on.
     """
     from .job import read_api_key
-    from .pipeline import run_job
-    from .pipeline.run import no_listener
+    from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
         from .listeners.notebook import NotebookListener
@@ -64,7 +64,7 @@ def plan(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Plan:
     """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
-    from .pipeline import plan_job
+    from .pipeline.plan import plan_job
 
     return plan_job(job, _open(job, source), settings=_settings(settings, options))
 
@@ -73,7 +73,7 @@ def baseline(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from .pipeline import record_baseline
+    from .pipeline.baseline import record_baseline
 
     return record_baseline(job, _open(job, source), settings=_settings(settings, options))
 
@@ -87,14 +87,14 @@ def explain(
     **options: Unpack[Options],
 ) -> Explanation:
     """Say what becomes of one user's rows and why, and what a run would send. Reads the whole source."""
-    from .pipeline import explain_user
+    from .pipeline.explain import explain_user
 
     return explain_user(job, _open(job, source), user, settings=_settings(settings, options))
 
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
     """The first identifications as JSON text, one each."""
-    from .pipeline import preview_rows
+    from .pipeline.preview import preview_rows
 
     return preview_rows(job, _open(job, source), count=count)
 

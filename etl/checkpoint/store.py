@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BEHIND_ALL: Final = (1 << 62, 0)  # a place (file, row) after the last one
 _FINISHED, _COMPLETE = 1, 2  # of the column `finished`
 
-RunIdentity = Mapping[str, object]
+RunIdentity = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from .process_setup import allow_pandas
 if TYPE_CHECKING:
     from ..job import Job, KnownJob
     from ..listeners.notifier import Target
-    from ..pipeline import RejectLimit, RowMinimum, Settings
+    from ..pipeline.settings import RejectLimit, RowMinimum, Settings
     from ..reader import Source
 
 Decorator: TypeAlias = Callable[[Any], Any]
@@ -84,7 +84,7 @@ def parse_percent(text: str) -> float:
 
 def parse_row_minimum(text: str) -> RowMinimum:
     """Read `1000` rows or `90%` of the last run's rows."""
-    from ..pipeline import RowMinimum
+    from ..pipeline.settings import RowMinimum
 
     problem = "a minimum; use rows like 1000, or a share like 90%"
     return RowMinimum(**parse_amount(text, "row minimum", problem))
@@ -92,7 +92,7 @@ def parse_row_minimum(text: str) -> RowMinimum:
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
-    from ..pipeline import RejectLimit
+    from ..pipeline.settings import RejectLimit
 
     problem = "a limit; use rows like 100, or a share like 0.5%"
     return RejectLimit(**parse_amount(text, "reject limit", problem))
@@ -312,7 +312,7 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
 
 def settings_of(**flags: Any) -> Settings:
     """Turn flags into settings; without a limit on identifications there is none on requests unless given."""
-    from ..pipeline import Settings
+    from ..pipeline.settings import Settings
     from ..sender import Backoff
 
     given = {name: value for name, value in flags.items() if value is not None}

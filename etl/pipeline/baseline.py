@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from ..checkpoint import StateDir
 from ..checkpoint.in_flight_file import read_in_flight
 from ..errors import StaleCheckpointError, UsageError
 from ..job import Job
@@ -17,9 +16,10 @@ from ..subject import user_keys
 from .destination_folder import destination_folder
 from .diff_base import open_diff_base, renewed_ids
 from .invalidate import uncommitted_flights
+from .job_source import JobSource
 from .resume import load_checkpoint
-from .row_pipeline import JobSource
-from .settings import Settings, at_endpoint
+from .run_inputs import RunInputs
+from .settings import Settings
 
 
 @dataclass(slots=True)
@@ -41,10 +41,8 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
 
     Users of an older snapshot who aren't in the source stay in it.
     """
-    job = at_endpoint(job, settings)
-    rows = JobSource(job, source)
-    settings.limits(job.destination.transport)  # refuses what `run` would
-    folder = StateDir(settings.state_dir or job.state_dir)
+    inputs = RunInputs.of(job, source, settings)
+    job, folder, rows = inputs.job, inputs.folder, JobSource(inputs.job, source)
     folder.prepare()
     recorded = Recorded(job.name)
     with folder.hold(), open_diff_base(job, folder) as diff_base:

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
+from pydantic import TypeAdapter
+
 from .. import amplitude
 from ..checkpoint import StateDir
 from ..checkpoint.sent_file import SentEntries
@@ -21,7 +23,6 @@ from ..run_events import Warned
 from ..snapshot import (
     BitSet,
     DeviceLinks,
-    FieldGroup,
     KnownIds,
     KnownIdsWriter,
     Layout,
@@ -31,7 +32,6 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
-from ..state_files import is_there
 from .destination_folder import destination_folder, first_endpoint
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
@@ -82,15 +82,7 @@ class JobFacts:
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
         """The facts of plain data, as `asdict` made it."""
-        layout = plain["layout"]
-        if layout is not None:
-            groups = [{**one, "paths": tuple(map(tuple, one["paths"]))} for one in layout["bundles"]]
-            layout = Layout(layout["mode"], tuple(FieldGroup(**one) for one in groups), layout["paired"])
-        return cls(**{**plain, "layout": layout})
-
-    def header(self, number: int, run_id: str) -> SnapshotHeader:
-        """The header of a snapshot that the run number `number` leaves."""
-        return SnapshotHeader(number, run_id, self.endpoint, self.fingerprint)
+        return TypeAdapter(cls).validate_python(plain)
 
 
 @dataclass(frozen=True)
@@ -118,16 +110,14 @@ class DiffBase:
         return 0 if self.snapshot is None else self._users(len(self.snapshot))
 
     @cached_property
-    def in_doubt(self) -> BitSet | None:
+    def in_doubt(self) -> BitSet:
         """The entries of users in doubt: whether they changed can't be told."""
-        return None if self.snapshot is None else self.snapshot.doubtful()
+        return BitSet(0) if self.snapshot is None else self.snapshot.doubtful()
 
     @property
     def certain(self) -> int:
         """How many users the snapshot knows who aren't in doubt; an estimate, as `users`."""
-        if self.snapshot is None or self.in_doubt is None:
-            return 0
-        return self._users(len(self.snapshot) - len(self.in_doubt))
+        return 0 if self.snapshot is None else self._users(len(self.snapshot) - len(self.in_doubt))
 
     def _users(self, entries: int) -> int:
         return 0 if self.layout is None else entries // (2 if self.layout.paired else 1)
@@ -141,7 +131,7 @@ class DiffBase:
             return None
         if given is None and self.certain >= _MANY and self.snapshot.header.job == fingerprint(job):
             return USUAL_CHANGES
-        return given
+        return given if given is not None and given < 100 else None
 
     def most_absent(self, given: float | None) -> float | None:
         """The highest percentage of users that may have left; None for any."""
@@ -208,7 +198,7 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
     with Snapshot.open(path) or nullcontext() as snapshot:
         number, problem = 1, None
         if snapshot is None:
-            other = None if is_there(path) else first_endpoint(folder)
+            other = first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
         else:
             number = snapshot.header.number + 1

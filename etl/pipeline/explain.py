@@ -10,17 +10,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS
 from ..arrow.exact_json import load_json
-from ..arrow.json_lines import Splice, json_lines
 from ..arrow.layout import as_mask
-from ..arrow.originals import original_rows, rows_with_originals
-from ..checkpoint import Checkpoint, StateDir
+from ..checkpoint import Checkpoint
 from ..job import Job
 from ..model import Batch, Mapped
 from ..reader import Source
@@ -30,8 +27,10 @@ from ..state_files import is_there
 from ..subject import Subject, id_keys
 from ..text import MASK
 from .diff_base import DiffBase, open_diff_base
-from .row_pipeline import JobSource, RowPipeline
-from .settings import Settings, at_endpoint
+from .job_source import JobSource, original_values_of, rows_of_user
+from .row_pipeline import RowPipeline
+from .run_inputs import RunInputs
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +86,8 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
 
     `user` is the user id or the device id, as it is sent. Raises EtlError like `run_job`.
     """
-    job = at_endpoint(job, settings)
-    folder, rows = StateDir(settings.state_dir or job.state_dir), JobSource(job, source)
+    inputs = RunInputs.of(job, source, settings)
+    job, folder, rows = inputs.job, inputs.folder, JobSource(inputs.job, source)
     found = Explanation(user, job.destination.endpoint)
     mapped = [own for batch in rows.read_all() if (own := _rows_of(user, rows, batch, found)) is not None]
     if is_there(folder.rejects):
@@ -107,29 +106,31 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
 
 def _rows_of(user: str, rows: JobSource, batch: Batch, found: Explanation) -> Mapped | None:
     """Add the user's rows of a batch to `found`; return those that give an update as a batch of their own."""
-    own = _named(user, rows, batch)
+    named = _named(user, rows, batch)
     unread = {one.row for one in batch.rejects if user in _ids_of(rows.job, load_json(one.values))}
-    if not own.any() and not unread:
+    if not named.any() and not unread:
         return None
     mapped = rows.mapper.map(batch)
-    chosen = own[mapped.kept]
-    part = some_rows(batch, mapped.kept[chosen])
-    identifications = mapped.identifications.filter(pa.array(chosen))
+    chosen = named[mapped.kept]
+    own = replace(
+        mapped,
+        batch=some_rows(batch, mapped.kept[chosen]),
+        kept=np.arange(chosen.sum()),
+        identifications=mapped.identifications.filter(pa.array(chosen)),
+    )
     rejects = {reject.row: (reject.code, reject.reason) for reject in mapped.rejects}
-    values = dict(zip(part.numbers.tolist(), _values(rows, part, identifications, mapped), strict=True))
-    for number in sorted({*batch.numbers[own].tolist(), *unread}):
+    values = dict(zip(own.batch.numbers.tolist(), _values(rows, own), strict=True))
+    for number in sorted({*batch.numbers[named].tolist(), *unread}):
         why = rejects.get(number, (None, None))
         found.rows.append(UserRow(batch.source, number, values.get(number, ()), *why))
-    at = np.arange(len(part.numbers))
-    return replace(mapped, batch=part, kept=at, identifications=identifications, rejects=(), skipped=())
+    return replace(own, rejects=(), skipped=())
 
 
 def _named(user: str, rows: JobSource, batch: Batch) -> NDArray[np.bool_]:
     """Which rows of a batch are the user's, by the id that is sent or the text in the source; shape (n,)."""
     own = np.zeros(batch.rows.num_rows, dtype=np.bool_)
     positions, ids = rows.mapper.placed_ids(batch)
-    for column in ids.columns:
-        own[positions] |= as_mask(pc.equal(column, user))
+    own[positions] = rows_of_user(ids, user)
     for name in ids.schema.names:
         column = rows.job.identification.fields[name].column
         if column in batch.rows.schema.names:
@@ -146,38 +147,26 @@ def _ids_of(job: Job, values: dict[str, Any]) -> set[str]:
     return {str(values[name]).strip() for name in names if name in values}
 
 
-def _values(
-    rows: JobSource, part: Batch, identifications: pa.RecordBatch, mapped: Mapped
-) -> Iterator[tuple[Value, ...]]:
+def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
     """For each row of a batch, all of which give an update, what became of each value."""
-    at, whole = range(len(part.numbers)), rows_with_originals(part)
-    originals = original_rows(
-        whole, at, source=part.source, text=part.text, keep_empty=rows.mapper.keep_empty
-    )
-    skipped = {(one.column, number): one.reason for one in mapped.skipped for number in one.rows.tolist()}
-    for number, original, sent in zip(
-        part.numbers.tolist(), originals, _decoded(identifications, rows.splice), strict=True
-    ):
-        given, found = load_json(original.values), []
+    skipped = {(one.column, number): one.reason for one in own.skipped for number in one.rows.tolist()}
+    numbers, originals = own.batch.numbers.tolist(), original_values_of(own, own.kept)
+    for number, given, sent in zip(numbers, originals, rows.decoded(own.identifications), strict=True):
+        found = []
         for path, spec in rows.job.identification.located():
             value: Any = sent
             for name in path:
                 value = value.get(name) if isinstance(value, dict) else None
-            reason = None
+            source, reason = None if spec.column is None else given.get(spec.column), None
             if value is None:
                 removed = ", so the property is removed ($unset)" if spec.null == "unset" else ""
                 reason = skipped.get((spec.column or "", number), f"no value in the source{removed}")
-            elif spec.default is not None and given.get(spec.column) in (None, ""):
+            elif spec.default is not None and source in (None, ""):
                 reason = "the default"
-            source = given.get(spec.column)
             if source not in (None, "") and any(step.verb == "sha256" for step in spec.transform):
                 source, reason = MASK, reason or "hashed, so its value in the source is hidden"
             found.append(Value(".".join(map(str, path)), spec.column, source, value, reason))
         yield tuple(found)
-
-
-def _decoded(identifications: pa.RecordBatch, splice: Splice | None) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in json_lines(identifications, splice=splice).splitlines()]
 
 
 def _look_up(base: DiffBase, found: Explanation) -> None:
@@ -188,7 +177,7 @@ def _look_up(base: DiffBase, found: Explanation) -> None:
             at = snapshot.find(id_keys(name, pa.array([found.user])))
             if at[0] >= 0 and not found.known:
                 found.known, found.run = True, int(snapshot.runs(at)[0])
-                found.in_doubt = base.in_doubt is not None and bool(base.in_doubt.has(at)[0])
+                found.in_doubt = bool(base.in_doubt.has(at)[0])
 
 
 def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) -> None:
@@ -196,8 +185,7 @@ def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) ->
     base, differ, final = pipeline.diff_base, pipeline.differ(), None
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         if differ is not None and base.snapshot is not None and not base.full:
-            final = FinalChanges(base.snapshot, differ.layout, Path(scratch, "final"))
-            stack.enter_context(final)
+            final = stack.enter_context(FinalChanges(base.snapshot, differ.layout, Path(scratch, "final")))
             for compared in differ.each(mapped):
                 seen = compared.seen
                 assert seen is not None and compared.ids is not None  # noqa: S101, PT018 - there is a snapshot
@@ -208,5 +196,5 @@ def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) ->
                         found.properties[name] = "differs" if differing[row, column] else "same"
             final.finish()
         again = pipeline.differ(final)
-        for some in mapped if again is None else (compared.mapped for compared in again.each(mapped)):
-            found.next += _decoded(some.identifications, pipeline.rows.splice)
+        for compared in pipeline.diffed(again, mapped):
+            found.next += pipeline.rows.decoded(compared.mapped.identifications)

@@ -1,40 +1,31 @@
-"""What an export has of each property, which values don't fit, and which users change, in bounded memory."""
+"""What an export has of each property, and which values don't fit, in bounded memory."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import reduce
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
-from ..arrow.exact_json import load_json
-from ..arrow.json_lines import Splice, json_lines
-from ..arrow.layout import valid_mask
-from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
+from ..arrow.originals import take_values
 from ..arrow.structs import FieldPath, value_columns
 from ..errors import REMEDIES
-from ..job import Job
 from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
-from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
-from ..subject import Subject, user_keys
+from ..subject import Subject
 from ..text import MASK
-from .diff_base import DiffBase
+from .job_source import JobSource, original_values_of
 
 # What the counters of all columns may take in memory together, and those of one; in bytes.
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
 _TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
-_USER_EXAMPLES: Final = 3  # of users whose value of a property changes
 
 
 @dataclass(slots=True)
@@ -87,8 +78,8 @@ class PropertyFigures:
 class ColumnFaults:
     """The values of a column that are wrong for one reason: how many, and which."""
 
-    count: int
     values: ValueCounts
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +99,11 @@ class Figures:
     a reject every fault counts.
     """
 
-    def __init__(self, job: Job, splice: Splice | None = None) -> None:
-        located = list(job.identification.located())
-        self._columns, self._splice = job.identification.columns(), splice
-        self._budget = min(_MOST_BYTES, _BUDGET // len(located))
+    def __init__(self, source: JobSource) -> None:
+        identification = source.job.identification
+        located = list(identification.located())
+        self._source, self._columns = source, identification.columns()
+        budget = min(_MOST_BYTES, _BUDGET // len(located))
         specs = [spec for _, spec in located]
         plain = {one.column for one in specs if all(step.verb != "sha256" for step in one.transform)}
         self.hashed = frozenset(one.column for one in specs if one.column) - plain
@@ -121,10 +113,14 @@ class Figures:
             if path[0] not in {*ID_FIELDS, TIME_FIELD}:
                 place = tuple(map(str, path))
                 name = ".".join(place[1:] if place[0] == "user_properties" else place)
-                figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(self._budget))
+                figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(budget))
                 self.properties[place] = figures
-        self.rejected: dict[tuple[str, str], ColumnFaults] = {}
-        self.skipped: dict[tuple[str, str], ColumnFaults] = {}
+
+        def no_faults() -> ColumnFaults:
+            return ColumnFaults(ValueCounts(budget // 8))
+
+        self.rejected = defaultdict[tuple[str, str], ColumnFaults](no_faults)
+        self.skipped = defaultdict[tuple[str, str], ColumnFaults](no_faults)
         self.samples: dict[str, MappedExample] = {}
 
     def look(self, mapped: Mapped) -> None:
@@ -136,7 +132,7 @@ class Figures:
                 self.properties[path].add(column)
         for some in mapped.skipped:
             if len(some.rows):
-                found = self.skipped.setdefault((some.column, some.reason), self._no_faults())
+                found = self.skipped[some.column, some.reason]
                 found.count += len(some.rows)
                 place = batch.rows.schema.get_field_index(some.column)
                 if place >= 0 and some.column not in self.hashed:
@@ -154,7 +150,7 @@ class Figures:
     def reject(self, reject: Reject) -> None:
         """Add a reject, which may come of any stage."""
         for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
-            found = self.rejected.setdefault((fault.column, fault.code), self._no_faults())
+            found = self.rejected[fault.column, fault.code]
             found.count += 1
             if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
@@ -162,15 +158,14 @@ class Figures:
     def as_dict(self, *, mask: bool) -> dict[str, Any]:
         """The figures as plain data; with `mask`, without ids and values of any user."""
 
-        def shown(text: str) -> Any:
-            """The value of a JSON text; a long one as the beginning of its text."""
-            if mask:
-                return MASK
+        def shown(text: str, *, quoted: bool = False) -> Any:
+            """The value of a JSON text; a long one as the beginning of its text. One that is quoted stays."""
+            if mask or quoted:
+                return MASK if mask else text
             return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
 
         def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
-            top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
-            listed = [{"value": value, "count": n} for value, n in top]
+            listed = [{"value": shown(text, quoted=quoted), "count": n} for text, n in found.top(_TOP)]
             return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
 
         def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
@@ -204,24 +199,12 @@ class Figures:
             ],
         }
 
-    def _no_faults(self) -> ColumnFaults:
-        return ColumnFaults(0, ValueCounts(self._budget // 8))
-
     def _add_samples(self, mapped: Mapped) -> None:
-        batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
-        positions = mapped.kept[: len(some)]
-        if batch.originals is None:
-            used = [name for name in self._columns if batch.rows.schema.get_field_index(name) >= 0]
-            few = batch.rows.select(used or batch.rows.schema.names)  # a transform may have made all of them
-            rows = original_values(few, positions, text=batch.text, keep_empty=mapped.keep_empty)
-        else:
-            found = original_rows(rows_with_originals(batch), positions, source=batch.source)
-            rows = [row.values for row in found]
-        for row, line in zip(rows, json_lines(some, splice=self._splice).splitlines(), strict=True):
-            after: dict[str, Any] = orjson.loads(line)
+        few = mapped.identifications.slice(0, 2 * _SAMPLES)
+        rows = original_values_of(mapped, mapped.kept[: len(few)])
+        for values, after in zip(rows, self._source.decoded(few), strict=True):
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:
-                values = load_json(row)
                 before = {name: values[name] for name in self._columns if name in values}
                 before |= dict.fromkeys(self.hashed & before.keys(), MASK)
                 self.samples[user] = MappedExample(user, before, after)
@@ -240,122 +223,3 @@ def options_of(spec: Any) -> dict[str, Any]:
         if value != part.default and part.name != "column":
             found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
     return found
-
-
-# --- its users, and which of them are new or changed ----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A user and the value to be sent. The value sent before is unknown, only that it was another."""
-
-    user: str
-    new: object
-    old: str = "unknown"
-
-
-@dataclass(slots=True)
-class Change:
-    """How many users would get another value of a property (or family, or group).
-
-    `changed`: known users for whom it differs. `new`: new users who have it.
-    """
-
-    changed: int = 0
-    new: int = 0
-    examples: list[Example] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Changed:
-    """Users of an export, each counted once: `new` ones, known ones who `changed`, and all others.
-
-    A user of whom only an increment is sent has not changed.
-    """
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    by_property: dict[str, Change] = field(default_factory=dict)
-
-
-class UserCount:
-    """Counts the users of batches as they are compared: those of rows that describe an update.
-
-    It counts while its `fresh` users, whom the snapshot doesn't know, are open. What of them doesn't fit in
-    memory is written beside `path`.
-    """
-
-    def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
-        layout, n = diff_base.layout, 0 if diff_base.snapshot is None else len(diff_base.snapshot)
-        self._snapshot = diff_base.snapshot
-        self._splice = splice
-        self._compares = layout is not None
-        self._counted = layout.counted if layout else np.zeros(0, np.bool_)
-        self._bundles = layout.compared if layout and layout.mode == "property" else ()
-        self.fresh = DistinctUsers(path, len(self._bundles))
-        self._seen, self._changed = BitSet(n), BitSet(n)
-        self._by_bundle = [BitSet(n) for _ in self._bundles]
-        self._examples: list[list[Example]] = [[] for _ in self._bundles]
-
-    def add(self, compared: DiffedBatch) -> None:
-        """Count a batch. Rows that a later run has overtaken are rejects."""
-        seen = compared.seen
-        if seen is None:
-            keys = user_keys(compared.mapped.identifications)[:, 0]
-            nowhere = np.full(len(keys), -1, dtype=np.int64)
-            positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
-            there = changed = np.ones(len(keys), dtype=np.bool_)
-        else:
-            keys, positions = seen.keys[:, 0], seen.positions[:, 0]
-            there, changed = ~seen.overtaken, seen.changed(self._counted)
-        self._seen.add(positions[there])
-        self._changed.add(positions[there & changed])
-        left = np.arange(len(keys)) if compared.rows is None else compared.rows
-        fresh = positions[left] < 0
-        given = np.zeros((len(left), len(self._bundles)), np.bool_)
-        columns = dict(value_columns(compared.mapped.identifications))
-        for number, bundle in enumerate(self._bundles):
-            for path in columns.keys() & bundle.paths:
-                given[:, number] |= valid_mask(columns[path])
-        self.fresh.add(keys[left[fresh]], given[fresh])
-        for number, changes in enumerate(compared.changes.T[: len(self._bundles)]):
-            if changes.any():
-                self._by_bundle[number].add(positions[left[changes]])
-                if len(self._examples[number]) < _USER_EXAMPLES:
-                    self._add_examples(number, compared, positions[left])
-
-    def total(self) -> tuple[int, Changed | None]:
-        """How many users there are, and how many of them are new or changed; None if nothing is compared."""
-        new, new_by_bundle = self.fresh.count()
-        seen, changed = len(self._seen), len(self._changed)
-        found = Changed(new, changed, seen - changed)
-        columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
-        for bundle, known, fresh, examples in columns:
-            if len(known) or fresh:
-                found.by_property[bundle.name] = Change(len(known), fresh, examples)
-        return new + seen, found if self._compares else None
-
-    def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
-        """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""
-        bundle, examples = self._bundles[number], self._examples[number]
-        rows = np.flatnonzero(compared.changes[:, number])[::-1]
-        last = rows[np.unique(positions[rows], return_index=True)[1]]
-        picked = compared.mapped.identifications.take(pa.array(np.sort(last))).slice(0, _USER_EXAMPLES)
-        for line in json_lines(picked, splice=self._splice).splitlines():
-            found: dict[str, Any] = orjson.loads(line)
-            user = str(found[Subject.of(found).lead])
-            if len(examples) < _USER_EXAMPLES and user not in {example.user for example in examples}:
-                examples.append(Example(user, _value(bundle, found)))
-
-
-def _value(bundle: FieldGroup, found: Any) -> object:
-    """The values of a bundle in an identification, a dict: one alone, several by name, or "unset"."""
-    values: dict[str, Any] = {}
-    for path in bundle.paths:
-        if path[1:2] != ("$unset",):
-            values[path[-1]] = reduce(lambda part, name: (part or {}).get(name), path, found)
-    given = {name: value for name, value in values.items() if value is not None}
-    if not given:
-        return "unset"
-    return given if len(values) > 1 else next(iter(given.values()))

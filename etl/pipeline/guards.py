@@ -5,7 +5,7 @@ They ask whether it has enough rows, and whether it was sent before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .. import amplitude
 from ..checkpoint import PastRun, mark_of
@@ -17,7 +17,7 @@ from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
 from .diff_base import increments_of
-from .settings import RowMinimum, Settings
+from .settings import RowMinimum
 from .unfinished import entry_of
 
 # --- rows ------------------------------------------------------------------------------------------------
@@ -30,14 +30,14 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
     """
     if source.holds_rejects:
         return None
-    found = [run.rows for run in past if run.endpoint == endpoint and not run.resent]
-    return found[0] if found else users or None
+    return next((run.rows for run in past if run.endpoint == endpoint and not run.resent), users or None)
 
 
-def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> None:
+def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, rows: int | None = None) -> None:
     """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
 
-    Raises UsageError for a stream of which more than one row is required: it can't be counted first.
+    `rows` None: they are counted, but for those of a stream. Raises UsageError for a stream of which more
+    than one row is required: it can't be counted first.
     """
     if minimum is not None and not source.repeatable and minimum.count not in {0, 1}:
         raise UsageError(
@@ -45,11 +45,15 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
             hint="save it to a file and name that, or leave the option out",
         )
     needed = int(bool(last)) if minimum is None else minimum.rows(last) or 0
-    if not needed or not source.repeatable:
+    if not needed or (rows is None and not source.repeatable):
         return
-    rows = source.count_rows(needed)
+    rows = source.count_rows(needed) if rows is None else rows
     if rows == 0:
-        raise no_rows_error(last)
+        before = f", and the last finished run had {last:,}" if last else ""
+        raise TooFewRowsError(
+            f"the source has no rows{before}; nothing was sent",
+            hint="is the export whole? If there is nothing to send, run with --min-rows 0",
+        )
     if rows < needed:
         what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
         before = f"the last finished run had {last:,}, " if last is not None else ""
@@ -57,20 +61,6 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
             f"the source has {rows:,} rows; {before}and --min-rows is {what}; nothing was sent",
             hint="is the export whole? If it is, run with a lower --min-rows, or with --min-rows 0",
         )
-
-
-def no_rows_error(last: int | None) -> TooFewRowsError:
-    """The error for a source without rows."""
-    before = f", and the last finished run had {last:,}" if last else ""
-    return TooFewRowsError(
-        f"the source has no rows{before}; nothing was sent",
-        hint="is the export whole? If there is nothing to send, run with --min-rows 0",
-    )
-
-
-def requires_rows(settings: Settings, last: int | None) -> bool:
-    """Whether a source without any row is refused."""
-    return bool(last) if settings.min_rows is None else (settings.min_rows.rows(last) or 0) > 0
 
 
 # --- a source that was sent before -----------------------------------------------------------------------
@@ -102,47 +92,37 @@ def check_repeat(
 # --- warnings ---------------------------------------------------------------------------------------------
 
 
-class LargeNumbers:
-    """Warns of each property with whole numbers that a browser shows with other digits, once."""
+def warn_of_large_numbers(chunk: Chunk, warned: set[str], warn: Callable[[Warned], None]) -> None:
+    """Warn of properties with whole numbers that a browser shows with other digits, each once.
 
-    def __init__(self, warn: Callable[[Warned], None]) -> None:
-        self._warn = warn
-        self._warned: frozenset[str] = frozenset()
-
-    def look(self, chunk: Chunk) -> None:
-        """Check a chunk that is to be sent."""
-        for name in sorted(chunk.large - self._warned):
-            text = (
-                f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
-                "browsers show them with other digits; as text (`type: string`) they keep them"
-            )
-            self._warn(Warned("large_numbers", text))
-        self._warned |= chunk.large
+    Those of which it has `warned` are added to the set.
+    """
+    for name in sorted(chunk.large - warned):
+        text = (
+            f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
+            "browsers show them with other digits; as text (`type: string`) they keep them"
+        )
+        warn(Warned("large_numbers", text))
+        warned.add(name)
 
 
-def job_warnings(job: Job) -> list[Warned]:
-    """Warnings about a job, before it is run."""
-    found = []
-    identification = job.identification
-    names = ", ".join(increments_of(job))
+def input_warnings(job: Job, source: Source) -> Iterator[Warned]:
+    """Warnings about a job and a source, before the job is run on it."""
+    names, fields = ", ".join(increments_of(job)), job.identification.fields
+    subject = Subject.of(fields)
     if names and not amplitude.TRANSPORT_RULES[job.destination.transport].counts_once:
         text = (
             f"{names}: what is sent again after a lost answer may count twice; over `transport: batch` it "
             "counts once"
         )
-        found.append(Warned("unrepeatable", text))
-    if Subject.of(identification.fields).link is not None:
-        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
-    return found
-
-
-def source_warnings(job: Job, source: Source) -> list[Warned]:
-    """Warnings about a source, before a job is run on it."""
-    found = list(source.warnings)
-    found += (Warned("header", text) for text in source.remarks(job.identification.columns()))
+        yield Warned("unrepeatable", text)
+    if subject.link is not None:
+        yield Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
+    yield from source.warnings
+    yield from (Warned("header", text) for text in source.remarks(job.identification.columns()))
     typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
-    for name in Subject.of(job.identification.fields).fields:
-        spec = job.identification.fields[name]
+    for name in subject.fields:
+        spec = fields[name]
         if spec.column is not None and not spec.transform:
             files = (file for file in typed if spec.column in source.names(file))
             if any(holds_bytes(source.schema(file).field(spec.column).type) for file in files):
@@ -150,5 +130,4 @@ def source_warnings(job: Job, source: Source) -> list[Warned]:
                     f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
                     "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
                 )
-                found.append(Warned("binary_id", text))
-    return found
+                yield Warned("binary_id", text)

@@ -60,7 +60,8 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
     """
     progress = found.progress()
     facts = JobFacts.read(progress.about)
-    header = facts.header(progress.number, restarted_id(progress.run_id))
+    run_id = restarted_id(progress.run_id)
+    header = SnapshotHeader(progress.number, run_id, facts.endpoint, facts.fingerprint)
     with open_diff_base(facts, folder) as base:
         if base.layout is None or base.run_id == header.run_id:
             return
@@ -87,7 +88,7 @@ def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, 
     """
     progress, changes = found.progress(), None
     facts = JobFacts.read(progress.about)
-    header = facts.header(progress.number, progress.run_id)
+    header = SnapshotHeader(progress.number, progress.run_id, facts.endpoint, facts.fingerprint)
     with open_diff_base(facts, folder) as base:
         if base.layout is None:
             return None

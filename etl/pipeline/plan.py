@@ -7,41 +7,42 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
-from ..checkpoint import StateDir, past_of
+from ..checkpoint import past_of
 from ..errors import EtlError, GuardError
 from ..job import Job
-from ..model import Chunk, Reject, RowRange, Tally, counted_rows
+from ..model import ROW_ENDS, Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
-from ..text import html_table, span
+from ..text import MASK, html_table, span
 from .destination_folder import destination_folder
 from .diff_base import increments_of, open_diff_base
-from .figures import Changed, Figures, UserCount
+from .figures import Figures
 from .guards import (
-    LargeNumbers,
     check_repeat,
     check_rows,
-    job_warnings,
+    input_warnings,
     last_rows,
-    no_rows_error,
-    requires_rows,
-    source_warnings,
+    warn_of_large_numbers,
 )
+from .job_source import JobSource
 from .precheck import Precheck, precheck
 from .removed_users import RemovedUsers, find_removed_users
-from .row_pipeline import JobSource, RowPipeline
-from .saved_plan import PlanInputs, SavedPlan, plan_dict
-from .send_loop import check_rejects
-from .settings import Settings, at_endpoint, known_limits
+from .row_pipeline import RowPipeline
+from .run_inputs import RunInputs
+from .saved_plan import SavedPlan
+from .send_loop import check_rejects, counts_before_sending
+from .settings import Settings
 from .source_files import first_digests
+from .user_count import Changed, UserCount
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
@@ -71,12 +72,13 @@ class Plan:
     they are encoded and in their order, over `batch` with zeros for the run's id; None without a `proof`.
     """
 
-    job: str
-    endpoint: str
-    transport: TransportName
-    files: int
+    inputs: RunInputs = field(repr=False)
     figures: Figures
-    inputs: PlanInputs = field(repr=False)
+    sha256: Any = field(default=None, repr=False, compare=False)
+    job: str = field(init=False)
+    endpoint: str = field(init=False)
+    transport: TransportName = field(init=False)
+    files: int = field(init=False)
     tally: Tally = Tally()
     seconds: float = 0.0
     seconds_by_rate: dict[int, float] = field(default_factory=dict)
@@ -87,7 +89,11 @@ class Plan:
     users: int = 0
     changes: Changed | None = None
     guards: list[Guard] = field(default_factory=list)
-    sha256: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        job = self.inputs.job
+        self.job, self.files = job.name, len(self.inputs.source.files)
+        self.endpoint, self.transport = job.destination.endpoint, job.destination.transport
 
     @property
     def refused(self) -> EtlError | None:
@@ -99,7 +105,36 @@ class Plan:
 
         `now` is when a run would begin.
         """
-        return plan_dict(self, mask=mask, now=now)
+
+        def shown(reject: Reject) -> dict[str, Any]:
+            """Where it is and why, but not where that may quote a value of which only a hash is sent."""
+            hidden = mask or any(fault.column in self.figures.hashed for fault in reject.faults)
+            return {"source": reject.source, "row": reject.row, "reason": MASK if hidden else reject.reason}
+
+        changes = self.changes and asdict(self.changes)
+        for change in changes["by_property"].values() if mask and changes else ():
+            for example in change["examples"]:
+                example.update(user=MASK, new=MASK)
+        counts, codes = ("rows", *ROW_ENDS, "requests", "bytes"), dict(self.rejects_by_code.most_common())
+        ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(self.seconds, 1e9))
+        return {
+            **{name: getattr(self, name) for name in ("job", "endpoint", "transport", "files")},
+            **{name: getattr(self.tally, name) for name in counts},
+            "seconds": round(self.seconds, 3),
+            "ends_at": ends.isoformat(timespec="seconds"),
+            "seconds_by_rate": {str(rate): round(s, 3) for rate, s in self.seconds_by_rate.items()},
+            "rejects_by_code": codes,
+            "reject_examples": {code: list(map(shown, self.examples[code])) for code in codes},
+            "skipped_values": self.skipped_values,
+            "users": self.users,
+            **self.figures.as_dict(mask=mask),
+            "changes": changes,
+            "guards": [
+                {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
+                for g in self.guards
+            ],
+            "warnings": [asdict(warning) for warning in self.warnings],
+        }
 
     def save(self, path: str | Path, *, with_values: bool = False) -> SavedPlan:
         """Write the plan to a file (0600) that `run` takes; `with_values`: with ids and values of users.
@@ -119,21 +154,18 @@ class Plan:
         rows = [*counted_rows(self.tally), ("users", f"{self.users:,}"), *effort, *said]
         return html_table(f"{self.job}: what a run would send", rows)
 
-    def add(self, chunk: Chunk, overhead: int) -> None:
-        """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk."""
         sent = chunk.users > 0
         if sent and self.sha256:  # each identification with a comma behind it, wherever chunks end
             for piece in (*chunk.body[1:-1], b","):
                 self.sha256.update(piece)
-        self.tally += Tally(
-            rows=chunk.stop - chunk.first,
+        frame = TRANSPORT_RULES[self.transport].frame_bytes + _KEY_BYTES
+        self.tally += counts_before_sending(chunk) + Tally(
             accepted=chunk.users,
-            unchanged=chunk.unchanged,
             merged=len(chunk.numbers) - chunk.users,
-            rejected=len(chunk.rejects),
-            swallowed=sum(reject.swallowed for reject in chunk.rejects),
             requests=int(sent),
-            bytes=(sum(map(len, chunk.body)) + overhead) * sent,
+            bytes=(sum(map(len, chunk.body)) + frame) * sent,
         )
         for column, reason, count in chunk.skipped:
             by_reason = self.skipped_values.setdefault(column, {})
@@ -144,6 +176,39 @@ class Plan:
             examples = self.examples.setdefault(reject.code, [])
             if len(examples) < _EXAMPLES:
                 examples.append(reject)
+
+    def ask_guards(self, pipeline: RowPipeline, found: Precheck | None, removed: RemovedUsers) -> None:
+        """Ask the guards of a run with this tally, in its order; those that can't stop it are left out."""
+        inputs, settings, tally, base = self.inputs, self.inputs.settings, self.tally, pipeline.diff_base
+        past = past_of(inputs.folder.checkpoint)
+        last = last_rows(inputs.source, self.endpoint, past, base.users)
+
+        def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
+            error = None
+            try:
+                check()
+            except GuardError as raised:
+                error = raised
+            self.guards.append(Guard(name, str(limit), value, error))
+
+        if settings.min_rows is not None or last:
+            check = partial(check_rows, inputs.source, settings.min_rows, last, tally.rows)
+            ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", check)
+        if increments_of(inputs.job):
+            digests, again = first_digests(inputs.source, needed=True), settings.again
+            repeat = partial(check_repeat, inputs.job, inputs.source, past, digests, again=again)
+            ask("again", "as often as asked" if again else "once", "counters", repeat)
+        most = base.most_absent(settings.max_absent)
+        if removed.sought and most is not None:
+            ask("max-absent", f"{most:g}%", f"{removed.count:,} users left", partial(removed.check, most))
+        most = base.most_changes(inputs.job, settings.max_changes)
+        if found is not None and most is not None:
+            value = f"{found.final.changed(base.in_doubt):,} of {base.certain:,} known users changed"
+            ask("max-changes", f"{most:g}%", value, partial(found.check, most, pipeline))
+        limits = settings.max_rejects
+        if limits.count is not None or limits.percent is not None:
+            value = f"{tally.rejected + tally.swallowed:,} rejects"
+            ask("max-rejects", limits, value, partial(check_rejects, tally, limits, ended=True))
 
 
 def plan_job(
@@ -161,57 +226,46 @@ def plan_job(
     it takes long. Only a plan with a `proof` can be saved, or held against a saved one. Raises EtlError like
     `run_job`.
     """
-    job = at_endpoint(job, settings)
-    folder = StateDir(settings.state_dir or job.state_dir)
-    destination, scratch = job.destination, folder.snapshot
+    inputs = RunInputs.of(job, source, settings)
+    job, scratch = inputs.job, inputs.folder.snapshot
     with suppress(OSError):  # else the system has no folder for temporary files
         scratch = Path(tempfile.gettempdir(), "propsync")
-    limits, known = known_limits(job, settings, folder)
-    rules = TRANSPORT_RULES[destination.transport]
-    with open_diff_base(job, folder, full=settings.full) as diff_base:
-        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits, sizes_only=not proof)
-        figures = Figures(job, pipeline.rows.splice)
-        found = Plan(
-            job.name,
-            destination.endpoint,
-            destination.transport,
-            len(source.files),
-            figures,
-            PlanInputs(job, pipeline.source, folder, limits, full=settings.full),
-            sha256=hashlib.sha256() if proof else None,
-        )
-        report = progress_of(found, pipeline.source, settings, listener)
-        found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
-        found.warnings += (note for note in known if isinstance(note, Warned))
-        users = UserCount(diff_base, scratch, pipeline.rows.splice)
-        own = destination_folder(folder, found.endpoint)
+    with open_diff_base(job, inputs.folder, full=settings.full) as base:
+        rows = JobSource(job, source)
+        inputs = replace(inputs, source=rows.source)
+        pipeline = RowPipeline(job, rows, base, limits=inputs.limits, sizes_only=not proof)
+        figures, users = Figures(rows), UserCount(base, scratch, rows)
+        found = Plan(inputs, figures, hashlib.sha256() if proof else None)
+        report = progress_of(found, listener)
+        found.warnings += (*input_warnings(job, rows.source), *base.warnings)
+        found.warnings += (note for note in inputs.notes if isinstance(note, Warned))
+        own = destination_folder(inputs.folder, found.endpoint)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
-            final = None if first is None else first.final
 
             def watch(compared: DiffedBatch) -> None:
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.planned(final, figures.look, watch)
-            unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
-            large = LargeNumbers(found.warnings.append)
-            for chunk in chain.from_iterable(chain(made, unsetting)):
-                found.add(chunk, rules.frame_bytes + _KEY_BYTES)
-                large.look(chunk)
+            made = pipeline.planned(None if first is None else first.final, figures.look, watch)
+            large = set[str]()
+            for chunk in chain.from_iterable(chain(made, removed.chunks([RowRange(found.files)]))):
+                found.add(chunk)
+                warn_of_large_numbers(chunk, large, found.warnings.append)
                 if on_rejects is not None:
                     on_rejects(chunk.rejects)
                 report()
-            found.warnings += removed.warnings() if removed else ()
+            found.warnings += removed.warnings()
             found.users, found.changes = users.total()
-            found.guards = guards_of(pipeline, folder, settings, found.tally, changes=first, removed=removed)
+            found.ask_guards(pipeline, first, removed)
     found.seconds = settings.least_seconds(found.tally)
     found.seconds_by_rate = {n: replace(settings, rate=n).least_seconds(found.tally) for n in _RATES}
     return found
 
 
-def progress_of(plan: Plan, source: Source, settings: Settings, listener: Listener) -> Callable[[], None]:
+def progress_of(plan: Plan, listener: Listener) -> Callable[[], None]:
     """What is called after each chunk, and reports how many rows are done once it has taken long."""
+    source, settings = plan.inputs.source, plan.inputs.settings
     now, started = settings.clock.now, False
     due = now() + _QUIET
 
@@ -226,55 +280,3 @@ def progress_of(plan: Plan, source: Source, settings: Settings, listener: Listen
         due = now() + settings.progress_every
 
     return report
-
-
-def guards_of(
-    pipeline: RowPipeline,
-    folder: StateDir,
-    settings: Settings,
-    tally: Tally,
-    *,
-    changes: Precheck | None,
-    removed: RemovedUsers | None,
-) -> list[Guard]:
-    """The guards of a new run that would have this tally, in the order in which it asks them.
-
-    `folder` is the job's. Guards that can't stop such a run are left out.
-    """
-    job, source, base, found = pipeline.job, pipeline.source, pipeline.diff_base, list[Guard]()
-
-    def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
-        error = None
-        try:
-            check()
-        except GuardError as raised:
-            error = raised
-        found.append(Guard(name, str(limit), value, error))
-
-    past = past_of(folder.checkpoint)
-    last = last_rows(source, job.destination.endpoint, past, base.users)
-
-    def rows() -> None:
-        if tally.rows == 0 and requires_rows(settings, last):
-            raise no_rows_error(last)
-        check_rows(source, settings.min_rows, last)
-
-    if settings.min_rows is not None or last:
-        ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", rows)
-    if increments_of(job):
-        digests = first_digests(source, needed=True)
-        again = settings.again
-        limit = "as often as asked" if again else "once"
-        ask("again", limit, "counters", lambda: check_repeat(job, source, past, digests, again=again))
-    most = base.most_absent(settings.max_absent)
-    if removed is not None and most is not None:
-        ask("max-absent", f"{most:g}%", f"{removed.count:,} users left", lambda: removed.check(most))
-    most = base.most_changes(job, settings.max_changes)
-    if changes is not None and most is not None and most < 100:
-        value = f"{changes.final.changed(base.in_doubt):,} of {base.certain:,} known users changed"
-        ask("max-changes", f"{most:g}%", value, lambda: changes.check(most, pipeline))
-    limits = settings.max_rejects
-    if limits.count is not None or limits.percent is not None:
-        value = f"{tally.rejected + tally.swallowed:,} rejects"
-        ask("max-rejects", limits, value, lambda: check_rejects(tally, limits, ended=True))
-    return found

@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from ..arrow.exact_json import is_json
 from ..arrow.plain_arrays import plain_rows, plain_schema
-from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..mapper import join_batches
 from ..model import Batch, CommittedRows, RowRange, Tally, counts_of
@@ -28,7 +27,6 @@ from ..reader.file_reader import RowSpans, some_rows
 from ..snapshot import DiffedBatch, FinalChanges, Layout
 from .device_owners import DeviceOwners
 from .row_pipeline import RowPipeline
-from .settings import Settings
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
@@ -81,13 +79,13 @@ class Precheck:
         places = ((rows, rows.row_range) for rows in ranges)
         return [rows for rows, one in places if one.first == 1 or one.stop == self._ends[one.file]]
 
-    def check(self, most: float, pipeline: RowPipeline) -> None:
-        """Raise TooManyChangesError if more than `most` percent of the known users changed.
+    def check(self, most: float | None, pipeline: RowPipeline) -> None:
+        """Raise TooManyChangesError if more than `most` percent of the known users changed; None for any.
 
         Users in doubt count in neither number: they are sent anyway.
         """
         changed, known = self.final.changed(pipeline.diff_base.in_doubt), pipeline.diff_base.certain
-        if changed * 100 > most * known:
+        if most is not None and changed * 100 > most * known:
             raise TooManyChangesError(
                 f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
                 "nothing was sent",
@@ -121,49 +119,22 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
         return None
     if pipeline.rows.mapper.has_transform:
         kept = None  # it sees all rows of a frame
-    with FinalChanges(diff_base.snapshot, diff_base.layout, path) as final:
+    mapped = pipeline.rows.mapped_all(coded=True)
+    with (
+        FinalChanges(diff_base.snapshot, diff_base.layout, path) as final,
+        closing(pipeline.compared(mapped, differ)) as batches,
+    ):
         found = Precheck(final, diff_base.layout)
-        for row_range in pipeline.rows.files():
-            with closing(pipeline.compared(row_range, differ)) as batches:
-                for number, compared in enumerate(batches, 1):
-                    found.add(compared)
-                    if kept is not None:
-                        kept.add(compared)
-                    if number % _TRIMMED == 0:
-                        pa.default_memory_pool().release_unused()
+        for number, compared in enumerate(batches, 1):
+            found.add(compared)
+            if kept is not None:
+                kept.add(compared)
+            if number % _TRIMMED == 0:
+                pa.default_memory_pool().release_unused()
         final.finish()
     if kept is not None and not final.reaches_back:
         kept.finish()
     return found
-
-
-def check_changes(
-    pipeline: RowPipeline,
-    folder: StateDir,
-    checkpoint: Checkpoint,
-    settings: Settings,
-    kept: ChangedRows,
-    *,
-    begun: bool,
-) -> FinalChanges | None:
-    """What differs after all rows, if that can be found out, and in `kept` these rows; the rest is committed.
-
-    For a run that was `begun` by another process, all of the source is read again: it must decide as before.
-    Raises TooManyChangesError if too many users changed, unless the run was begun.
-    """
-    began = settings.clock.now()
-    if pipeline.diff_base.run_id == checkpoint.progress().run_id:
-        return None  # everything is sent, and the snapshot written
-    found = precheck(pipeline, folder.snapshot, kept)
-    if found is None:
-        return None
-    most = pipeline.diff_base.most_changes(pipeline.job, settings.max_changes)
-    if most is not None and most < 100 and not begun:
-        found.check(most, pipeline)
-    early = [] if begun or settings.limit is not None else found.committed()
-    checkpoint.commit(early, Tally(), settings.clock.now() - began)
-    checkpoint.keep_unchanged(bytes(found.final.unchanged))
-    return found.final
 
 
 # --- the rows that may be sent ----------------------------------------------------------------------------
@@ -174,7 +145,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
 
     Use it as a context manager. `complete` says whether it has all rows that may be sent. It has none where
     they take more than 256 MB, where a file beside `path` can't be written, and where other rows matter, too.
-    What memory doesn't hold is in a file without a name, which is gone with the process.
+    They are in a file without a name, which is gone with the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -193,8 +164,8 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
 
     @property
     def size(self) -> int:
-        """About how many bytes the kept rows take."""
-        return self._bytes + (0 if self._file is None else self._file.tell())
+        """About how many bytes the kept rows take, once all were taken."""
+        return 0 if self._file is None else self._file.tell()
 
     def drop(self) -> None:
         """Keep nothing: the source has to be read again."""
@@ -241,24 +212,19 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
     def finish(self) -> None:
         """All batches were taken."""
         self._owners = DeviceOwners()
-        self._together = [join_batches(self._together)] if self._together else []
+        if self._together:
+            self._write()
         self.complete = self._keeps
-        if self._file is not None and self._keeps:
-            self._file.flush()  # a worker process has the file, but not what waits for it
 
     def batches(self, ranges: Sequence[RowRange]) -> Iterator[Batch]:
         """What is kept of ascending ranges of one file, in batches that tile them."""
         spans = RowSpans([(one.first, one.stop) for one in ranges])
-        for piece in self._pieces(ranges[0].file):
-            for low, high in spans.within(piece.first, piece.stop):
-                yield piece.between(low, high or piece.stop)
-
-    def _pieces(self, file: int) -> Iterator[Batch]:
-        for number, place in self._places:
-            if number == file and self._file is not None:
+        for file, place in self._places:
+            if file == ranges[0].file and self._file is not None:
                 self._file.seek(place)
-                yield pickle.load(self._file)  # noqa: S301 - nobody else can open the file
-        yield from (piece for piece in self._together if piece.file == file)
+                piece: Batch = pickle.load(self._file)  # noqa: S301 - nobody else can open the file
+                for low, high in spans.within(piece.first, piece.stop):
+                    yield piece.between(low, high or piece.stop)
 
     def _write(self) -> None:
         """Write what was gathered as one piece."""
@@ -269,6 +235,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
                 self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
             self._places.append((piece.file, self._file.tell()))
             pickle.dump(piece, self._file, protocol=5)
+            self._file.flush()  # a worker process has the file, but not what waits for it
             if self._file.tell() > _MOST_BYTES:
                 self.drop()
         except OSError:

@@ -7,12 +7,13 @@ with the event loop as far as they release it.
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from concurrent.futures import Future
-from contextlib import aclosing, closing, nullcontext, suppress
-from typing import Any, TypeAlias, TypeVar
+from concurrent.futures import Future, wait
+from contextlib import aclosing, closing, nullcontext
+from queue import SimpleQueue
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..model import Chunk
 
@@ -22,8 +23,37 @@ ChunkStream: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], N
 
 # At the end the thread is in the middle of a batch at most, or stuck in a pipe that nobody writes to.
 _JOIN_SECONDS = 2.0
-# How often a waiting thread checks whether it has been stopped, or by Ctrl-C interrupted.
+# The longest wait: a Ctrl-C just before it would not end it.
 _POLL_SECONDS = 0.1
+
+
+class _MakingThread(threading.Thread, Generic[_T]):
+    """Makes one item for each future that is asked for, and None behind the last; their errors come there."""
+
+    def __init__(self, made: Iterator[_T], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._made, self._asked = made, SimpleQueue[Future[_T | None] | None]()
+        self.start()
+
+    def ask(self) -> Future[_T | None]:
+        """The next item."""
+        future = Future[_T | None]()
+        self._asked.put(future)
+        return future
+
+    def end(self) -> None:
+        """Make no more, once what is in the making is made."""
+        self._asked.put(None)
+
+    def run(self) -> None:
+        """What the thread does."""
+        with closing(self._made) if isinstance(self._made, Generator) else nullcontext():
+            while (future := self._asked.get()) is not None:
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(next(self._made, None))
+                    except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+                        future.set_exception(error)
 
 
 def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, None]:
@@ -31,37 +61,21 @@ def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, No
 
     Closing the generator ends the thread, unless it is stuck in `items`.
     """
-    ready = queue.Queue[tuple[_T | None, BaseException | None]](depth)
-    stopped = threading.Event()
-
-    def put(item: _T | None, error: BaseException | None = None) -> bool:
-        while not stopped.is_set():
-            with suppress(queue.Full):
-                ready.put((item, error), timeout=_POLL_SECONDS)
-                return True
-        return False
-
-    def fill() -> None:
-        try:
-            if all(map(put, items)):
-                put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where the items are used
-            put(None, error)
-
-    threading.Thread(target=fill, name="read", daemon=True).start()
+    thread = _MakingThread(items, "read")
+    coming = deque(thread.ask() for _ in range(depth + 1))
     try:
         while True:
-            try:  # in short waits: a Ctrl-C just before a wait would not end that
-                item, error = ready.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if error is not None:
-                raise error
-            if item is None:
+            coming.append(thread.ask())
+            first = coming.popleft()
+            while wait([first], _POLL_SECONDS).not_done:
+                pass
+            if (item := first.result()) is None:
                 return
             yield item
     finally:
-        stopped.set()
+        for future in coming:
+            future.cancel()
+        thread.end()
 
 
 async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGenerator[_T, None]:
@@ -69,33 +83,14 @@ async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGe
 
     `made` is only touched by one thread. Its errors are raised here.
     """
-    asked = queue.SimpleQueue[Future[_T | None] | None]()
-    thread = threading.Thread(target=_answer, args=(made, asked), name="produce", daemon=True)
-    thread.start()
-
-    def ask() -> asyncio.Future[_T | None]:
-        future = Future[_T | None]()
-        asked.put(future)
-        return asyncio.wrap_future(future)
-
+    thread = _MakingThread(made, "produce")
     try:
-        async with aclosing(one_ahead(ask, stopped)) as found:
+        async with aclosing(one_ahead(lambda: asyncio.wrap_future(thread.ask()), stopped)) as found:
             async for item in found:
                 yield item
     finally:
-        asked.put(None)
+        thread.end()
         thread.join(_JOIN_SECONDS if not stopped.is_set() else 0.1)
-
-
-def _answer(made: Iterator[_T], asked: queue.SimpleQueue[Future[_T | None] | None]) -> None:
-    """Make an item for each future, until there is none; in a thread of its own."""
-    with closing(made) if isinstance(made, Generator) else nullcontext():
-        while (future := asked.get()) is not None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(next(made, None))
-                except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
-                    future.set_exception(error)
 
 
 async def one_ahead(

@@ -5,10 +5,11 @@ A snapshot has only keys of users, so their ids are kept in a file beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,22 +27,24 @@ from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
 SOURCE: Final = "users who left"
+# Gives the ids of the users who left, in batches of the same rows each time.
+ReadAbsent: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class RemovedUsers:
     """The users who left, in the order of the snapshot; each counts as a row behind the last file.
 
     There are `count` of them. `unread` rows of the export name no readable user, so those could be among the
-    users who left. `spared` users would have left if the export named anybody at all; it doesn't.
+    users who left. `spared` users would have left if the export named anybody at all; it doesn't. They are
+    `sought` if the job unsets them and the source can show who left.
     """
 
     def __init__(
-        self, pipeline: RowPipeline, seen: SeenUsers | None, ids: KnownIds | None, *, named: int, unread: int
+        self, pipeline: RowPipeline, absent: ReadAbsent | None = None, *, named: int = 0, unread: int = 0
     ) -> None:
-        self._pipeline = pipeline
-        self._seen = seen
-        self._ids = ids
-        found: int = sum(absent.num_rows for absent in self._absent())
+        self.sought = absent is not None
+        self._pipeline, self._absent = pipeline, absent or (lambda: iter(()))
+        found: int = sum(ids.num_rows for ids in self._absent())
         self.count, self.spared, self.unread = (found, 0, unread) if named else (0, found, unread)
 
     def check(self, most: float | None) -> None:
@@ -88,31 +91,23 @@ class RemovedUsers:
         batch = Batch(SOURCE, file, first, first + n, np.arange(first, first + n, dtype=np.int64), ids)
         own = ids.select(Subject.of(identification.fields).fields)
         names = [name for properties in identification.operators.values() for name in properties]
-        value = pa.array([amplitude.UNSET_VALUE] * n, pa.string())
-        unset = pa.StructArray.from_arrays([value] * len(names), names=names)
+        unset = pa.StructArray.from_arrays([pa.repeat(amplitude.UNSET_VALUE, n)] * len(names), names=names)
         operators = pa.StructArray.from_arrays([unset], names=["$unset"])
-        columns, header = [*own.columns, operators], [*own.schema.names, "user_properties"]
-        identifications = pa.RecordBatch.from_arrays(columns, names=header)
+        identifications = own.append_column("user_properties", operators)
         fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
 
-    def _absent(self) -> Iterator[pa.RecordBatch]:
-        if self._seen is not None and self._ids is not None:
-            yield from self._seen.absent(self._ids)
-
 
 @contextmanager
-def find_removed_users(
-    pipeline: RowPipeline, folder: StateDir, *, record: bool
-) -> Iterator[RemovedUsers | None]:
-    """The users who left; None if the job keeps them, or if the source can't have all users.
+def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool) -> Iterator[RemovedUsers]:
+    """The users who left; nobody if the job keeps them, or if the source can't have all users.
 
     `record`: ids are kept, so that users who leave later are known by id.
     """
     source, snapshot = pipeline.source, pipeline.diff_base.snapshot
     everybody = not source.holds_rejects
     if pipeline.job.changes.absent == "keep" or not source.repeatable or not (record or everybody):
-        yield None
+        yield RemovedUsers(pipeline)
         return
     seen = SeenUsers(snapshot) if snapshot is not None and everybody else None
     named = unread = 0
@@ -131,11 +126,9 @@ def find_removed_users(
                 seen.see(user_keys(ids))
         if renewal is not None:
             renewal.finish()
-    if not everybody:
-        yield None
-        return
     with KnownIds.open(folder.ids) or nullcontext() as known:
-        yield RemovedUsers(pipeline, seen, known, named=named, unread=unread)
+        absent = None if seen is None or known is None else partial(seen.absent, known)
+        yield RemovedUsers(pipeline, absent, named=named, unread=unread)
 
 
 @dataclass(frozen=True, slots=True)

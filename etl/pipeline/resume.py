@@ -8,14 +8,10 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
 
 from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
 from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
-from ..encoder import Limits
 from ..errors import StaleCheckpointError
-from ..job import Job
-from ..reader import Source
 from ..run_events import Noted, Warned
 from ..state_files import is_there
 from .destination_folder import destination_folder
@@ -30,16 +26,14 @@ from .invalidate import (
     write_snapshot,
 )
 from .plan import plan_job
-from .saved_plan import PlanInputs, SavedPlan
-from .settings import Settings
-from .source_files import first_digests, keep_rejects, reads_rejects, same_content
+from .run_inputs import RunInputs
+from .saved_plan import SavedPlan
+from .source_files import first_digests, keep_rejects, own_rejects, same_content
 from .unfinished import (
     Decision,
-    Difference,
     Unfinished,
     decide,
     difference,
-    entries_of,
     identity,
     lost_hint,
     restart_message,
@@ -63,11 +57,6 @@ class OpenRun:
     resent: float = 0
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
-
-    @property
-    def run_id(self) -> str:
-        """The id of the run."""
-        return self.checkpoint.progress().run_id
 
 
 def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
@@ -98,11 +87,7 @@ class RunOpening:
     users in flight (None: unknown). `same`: the mark of a lost run that the new one repeats.
     """
 
-    job: Job
-    source: Source
-    limits: Limits
-    folder: StateDir
-    settings: Settings
+    inputs: RunInputs
     plan: SavedPlan | None = None
     unfinished: Unfinished | None = None
     flights: tuple[Flight, ...] | None = ()
@@ -114,7 +99,9 @@ class RunOpening:
     same: RunMark | None = None
 
     def __post_init__(self) -> None:
-        self.expected = identity(self.job, self.source, self.limits, full=self.settings.full)
+        self.job, self.source, self.settings = self.inputs.job, self.inputs.source, self.inputs.settings
+        self.folder = self.inputs.folder
+        self.expected = identity(self.inputs)
         self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
         self.increments = increments_of(self.job)
         self.left = read_in_flight(self.folder.in_flight)
@@ -126,19 +113,17 @@ class RunOpening:
         Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
         there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
         """
-        job, source, settings = self.job, self.source, self.settings
-        with self.load() or nullcontext() as found:
+        with ExitStack() as stack:
+            found = stack.enter_context(self.load() or nullcontext())
             decision = self.decide(found)
-            if found is not None and decision == "resume":
-                with self.opened(found) as run:
-                    yield run
-                return
-            if self.plan is not None:
-                self.plan.check_state(PlanInputs(job, source, self.folder, self.limits, full=settings.full))
-                self.plan.check_result(plan_job(job, source, settings=settings))
-            self.prepare(found, decision)
-        with self.opened(None) as run:
-            yield run
+            if decision != "resume":
+                if self.plan is not None:
+                    self.plan.check_state(self.inputs)
+                    self.plan.check_result(plan_job(self.job, self.source, settings=self.settings))
+                self.prepare(found, decision)
+                stack.close()
+                found = None
+            yield stack.enter_context(self.opened(found))
 
     @cached_property
     def digests(self) -> Mapping[int, str]:
@@ -168,11 +153,11 @@ class RunOpening:
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
         if self.plan is not None and decision not in {"begin", "resume"}:
-            raise self.plan.unfinished(how.text if how else "that was given up")
+            self.plan.refuse_unfinished(how or "that was given up")
         if decision == "stop":
             increments = (self.increments or ["increments"]) if unfinished.counts else []
             raise StaleCheckpointError(
-                f"{self.folder.checkpoint} keeps an unfinished run {how.text if how else ''}".rstrip(),
+                f"{self.folder.checkpoint} keeps an unfinished run {how or ''}".rstrip(),
                 hint=stop_hint(unfinished, can_finish=self._can_finish(progress), increments=increments),
             )
         return decision
@@ -185,13 +170,15 @@ class RunOpening:
         )
         with open_diff_base(facts, self.folder) as base:
             made_by = base.run_id
-        if how is None and made_by not in {progress.base, progress.run_id}:
+        other_snapshot = how is None and made_by not in {progress.base, progress.run_id}
+        if other_snapshot:
             path = destination_folder(self.folder, facts.endpoint).snapshot
-            how = Difference("snapshot", f"that compares with another snapshot than {path}, as it is now")
+            how = f"that compares with another snapshot than {path}, as it is now"
         if how is None and self.plan is not None and facts.plan != self.plan.digest:
-            how = Difference("plan", "of another plan" if facts.plan else "without a plan")
+            how = "of another plan" if facts.plan else "without a plan"
         return Unfinished(
             difference=how,
+            other_snapshot=other_snapshot,
             accepted=found.arrived(),
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
             counts=facts.counts or self.facts.counts,
@@ -203,7 +190,7 @@ class RunOpening:
         """Check the source, and then deal with the run before; see `open`."""
         source, folder = self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
-            if not reads_rejects(source, folder):  # else they are what is to be sent now
+            if not own_rejects(source, folder):  # else they are what is to be sent now
                 progress = found.progress()
                 # Which rejects it sent isn't known without its source, but for the job's own: all of these.
                 others = JobFacts.read(progress.about).resent and not is_there(folder.kept_rejects)
@@ -249,7 +236,7 @@ class RunOpening:
             # What a lost checkpoint had will be sent again; until then it is unknown who has what.
             mark = replace(mark, unknown=flights is None or same is not None)
             resent = math.inf if same else self.settings.concurrency if flights is None else len(flights)
-            kept, users, path = flights or (), self.limits.identifications, folder.in_flight
+            kept, users, path = flights or (), self.inputs.limits.identifications, folder.in_flight
             in_flight = InFlightFile(path, mark, users=users, kept=kept, commits=progress.commits)
             stack.enter_context(in_flight)
             own, base = destination_folder(folder, mark.endpoint), replace(base, number=mark.number)
@@ -280,10 +267,10 @@ class RunOpening:
 
     def _can_finish(self, progress: Progress) -> bool:
         """Whether the files that an unfinished run began with are still there, as far as can be told."""
-        for entry in entries_of(progress.identity):
+        for entry in progress.identity["source"]:
             if len(entry) == 1:  # a stream
                 return False
-            name, size, modified, _ = cast("tuple[str, int | None, int | None, str]", entry)
+            name, size, modified, _ = entry
             if size is None or "://" in name:
                 continue  # a table, or something far away
             found = False

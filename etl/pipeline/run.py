@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..checkpoint import StateDir, publish_rejects
+from ..checkpoint import publish_rejects
 from ..ending import Ending, ended
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..interrupts import held
 from ..job import Job
 from ..job.known_job import remember_job
-from ..model import Chunk
+from ..model import Chunk, Tally
 from ..ranges import RangeSet
 from ..reader import Source
 from ..run_events import (
@@ -37,17 +37,19 @@ from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .destination_folder import remove_oldest
 from .figures import options_of
-from .guards import job_warnings, no_rows_error, requires_rows, source_warnings
+from .guards import check_rows, input_warnings
 from .invalidate import write_snapshot
-from .precheck import ChangedRows, check_changes
+from .job_source import JobSource
+from .precheck import ChangedRows, precheck
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, RunOpening
-from .row_pipeline import JobSource, RowPipeline
-from .saved_plan import PlanInputs, SavedPlan
+from .row_pipeline import RowPipeline
+from .run_inputs import RunInputs
+from .saved_plan import SavedPlan
 from .send_loop import send_all
-from .settings import Settings, at_endpoint, known_limits
-from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
+from .settings import Settings
+from .source_files import digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 
 # Bytes to be read from which on a worker process saves more time than it takes to start.
@@ -74,44 +76,45 @@ def run_job(
 
 
 def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
-    own, job = job, at_endpoint(job, settings)
-    folder = StateDir(settings.state_dir or job.state_dir)
-    limits, known = known_limits(job, settings, folder)
+    inputs = RunInputs.of(job, source, settings)
+    folder = inputs.folder
     if settings.limit is not None and not source.repeatable:
         raise UsageError(
             "a stream is gone once it was read, so --limit would lose its other rows",
             hint="save it to a file and name that, or cut the stream itself, as with head -n",
         )
-    source = with_kept(source, folder)
+    inputs = replace(inputs, source=with_kept(source, folder))
     plan = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
     if plan is not None:
         if settings.restart:
             raise UsageError(
                 "--restart begins anew, and a plan is of what is to be sent now: give one of them"
             )
-        plan.check_inputs(PlanInputs(job, source, folder, limits, full=settings.full))
-    rows = JobSource(job, source)
-    transport = TRANSPORTS[job.destination.transport](
-        job.destination.endpoint,
+        plan.check_inputs(inputs)
+    rows, destination = JobSource(inputs.job, inputs.source), inputs.job.destination
+    transport = TRANSPORTS[destination.transport](
+        destination.endpoint,
         key,
         connections=settings.concurrency,
         allow_http=settings.allow_http,
-        trust_status=job.destination.trust_status,
+        trust_status=destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, RunOpening(job, rows.source, limits, folder, settings, plan).open() as run:
-        remember_job(folder.path, own, rows.source.total_rows())
+    with folder.hold() as lock, RunOpening(replace(inputs, source=rows.source), plan).open() as run:
+        remember_job(folder.path, job, rows.source.total_rows())
+        notes = (*run.diff_base.warnings, *inputs.notes)
         if plan is not None:
             plan.begin(folder)
-            known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
-        pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
-        run = replace(run, notes=(*run.diff_base.warnings, *known, *run.notes))
+            notes += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
+        run = replace(run, notes=(*notes, *run.notes))
+        run_id = run.checkpoint.progress().run_id
+        pipeline = RowPipeline(inputs.job, rows, run.diff_base, run_id, limits=inputs.limits)
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
-            open_notes(pipeline, run.folder) as notes,
+            open_notes(pipeline, run.folder) as stream_notes,
             ChangedRows(run.folder.snapshot) as kept,
         ):
-            return _Run(pipeline, transport, run, removed, notes, kept, settings, listener).run(lock)
+            return _Run(pipeline, transport, run, removed, stream_notes, kept, settings, listener).run(lock)
 
 
 @dataclass
@@ -121,8 +124,8 @@ class _Run:
     pipeline: RowPipeline
     transport: HttpTransport
     opened: OpenRun
-    removed: RemovedUsers | None
-    notes: StreamNotes
+    removed: RemovedUsers
+    stream_notes: StreamNotes
     changed: ChangedRows
     settings: Settings
     listener: Listener
@@ -151,12 +154,8 @@ class _Run:
                 "their rows again in other pieces, so nothing was sent",
                 hint="run it with the limit that it had, or without one",
             )
-        if self.removed is not None:
-            self.removed.check(self.pipeline.diff_base.most_absent(settings.max_absent))
-        begun = next(self.ranges.committed(), None) is not None
-        self.final = check_changes(
-            self.pipeline, self.folder, checkpoint, settings, self.changed, begun=begun
-        )
+        self.removed.check(self.pipeline.diff_base.most_absent(settings.max_absent))
+        self.final = self._check_changes(begun=next(self.ranges.committed(), None) is not None)
         if self.end is not None:  # before anything is sent: later processes end chunks there, too
             checkpoint.keep_limit(*self.end)
         self.ranges, digests = self.find_ranges(), checkpoint.digests()
@@ -171,7 +170,12 @@ class _Run:
                 if not run_async(lambda: self._send(stream)):
                     status = "interrupted"
                 else:
-                    self.check_source()
+                    changed = self.source.changed(checkpoint.digests())
+                    if changed is not None:
+                        raise SourceError(
+                            f"the source changed while it was read: {changed}",
+                            hint="run again once it is whole; what changed is sent then",
+                        )
                     if self.end is None:
                         self._finish()
                     status = "finished" if self.end is None else "limited"
@@ -185,6 +189,26 @@ class _Run:
                 "interrupted; the checkpoint is kept", hint="run the same command again to resume"
             )
         return summary
+
+    def _check_changes(self, *, begun: bool) -> FinalChanges | None:
+        """What differs after all rows, if that can be found out; where nothing is sent is committed.
+
+        For a run that was `begun` by another process, all of the source is read again: it must decide as
+        before. Raises TooManyChangesError if too many users changed, unless the run was begun.
+        """
+        pipeline, checkpoint, settings = self.pipeline, self.checkpoint, self.settings
+        began = settings.clock.now()
+        if pipeline.diff_base.run_id == checkpoint.progress().run_id:
+            return None  # everything is sent, and the snapshot written
+        found = precheck(pipeline, self.folder.snapshot, self.changed)
+        if found is None:
+            return None
+        if not begun:
+            found.check(pipeline.diff_base.most_changes(pipeline.job, settings.max_changes), pipeline)
+        early = [] if begun or settings.limit is not None else found.committed()
+        checkpoint.commit(early, Tally(), settings.clock.now() - began)
+        checkpoint.keep_unchanged(bytes(found.final.unchanged))
+        return found.final
 
     def _open_stream(self, lock: int) -> AbstractContextManager[ChunkStream]:
         """The chunks of what is left; from a worker process if that is asked for, or pays."""
@@ -203,16 +227,14 @@ class _Run:
         if self.end is not None:
             left = [row_range for row_range in left if (row_range.file, row_range.first) < self.end]
         yield from self.pipeline.chunks(
-            left, final=self.final, changed=self.changed, sent=sent, held=held, watch=self.notes.add
+            left, final=self.final, changed=self.changed, sent=sent, held=held, watch=self.stream_notes.add
         )
-        if self.removed is not None and self.end is None:
+        if self.end is None:
             yield from self.removed.chunks(self.ranges.gaps(files), held)
 
     async def _send(self, stream: ChunkStream) -> bool:
-        known = self.source.total_rows() is not None
-
         def listen(event: Event) -> None:
-            if isinstance(event, Progressed) and not known:
+            if isinstance(event, Progressed):
                 event = replace(event, expected_rows=self.pipeline.rows.expected_rows)
             self.listener(event)
 
@@ -221,22 +243,12 @@ class _Run:
                 stream, transport, self.opened, self.settings, listen, on_timing=self.timings.append
             )
 
-    def check_source(self) -> None:
-        """Raise SourceError if the source has changed."""
-        changed = self.source.changed(self.checkpoint.digests())
-        if changed is not None:
-            raise SourceError(
-                f"the source changed while it was read: {changed}",
-                hint="run again once it is whole; what changed is sent then",
-            )
-
     def _finish(self) -> None:
         """Publish rejects, write the snapshot, finish the checkpoint."""
-        checkpoint, last = self.checkpoint, self.opened.last_rows
-        empty = not checkpoint.progress().tally.rows
-        if empty and not self.source.repeatable and requires_rows(self.settings, last):
-            raise no_rows_error(last)
-        self.notes.keep(checkpoint)
+        checkpoint, rows = self.checkpoint, self.checkpoint.progress().tally.rows
+        if not self.source.repeatable:
+            check_rows(self.source, self.settings.min_rows, self.opened.last_rows, rows)
+        self.stream_notes.keep(checkpoint)
         # In this order: what is published twice is the same, what is forgotten is lost.
         checkpoint.complete()
         self._publish()
@@ -254,8 +266,7 @@ class _Run:
         source, job = self.source, self.pipeline.job
         rows, size, endpoint = source.total_rows(), source.total_bytes(), job.destination.endpoint
         self.listener(Started(job.name, endpoint, len(source.files), rows, size, self.resumed))
-        removed = self.removed.warnings() if self.removed else ()
-        for note in (*job_warnings(job), *source_warnings(job, source), *self.opened.notes, *removed):
+        for note in (*input_warnings(job, source), *self.opened.notes, *self.removed.warnings()):
             self.listener(note)
 
     def _report_end(self, status: Status) -> Summary:
@@ -263,7 +274,7 @@ class _Run:
         with suppress(EtlError):  # what is on the disk counts, also if a signal came just after that
             status = "finished" if checkpoint.progress().finished else status
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status != "finished" and not reads_rejects(self.source, self.folder):
+        if status != "finished" and not own_rejects(self.source, self.folder):
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
         progress = checkpoint.progress()

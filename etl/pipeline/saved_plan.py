@@ -1,4 +1,4 @@
-"""A plan as data, and in a file: of what it was made, and the proof that a run sends exactly that.
+"""A plan in a file: of what it was made, and the proof that a run sends exactly that.
 
 What a run sends depends on the source, the job, the snapshot and a few options. A plan has a digest of each,
 so that it can say which of them differs. The proof is the digest of the identifications themselves: they are
@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint import StateDir
-from ..encoder import Limits
-from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
-from ..job import Job, key_fingerprints
-from ..mapper import load_transform
+from ..errors import EtlError, PlanError, SourceError, StateError, UsageError
 from ..model import ROW_ENDS
-from ..reader import Source
-from ..snapshot import layout_of
 from ..state_files import replacing_file, write_whole
-from ..text import MASK
-from .destination_folder import destination_folder, look_at_snapshot
+from .run_inputs import RunInputs, input_differences
 
 if TYPE_CHECKING:
-    from ..model import Reject
     from .plan import Plan
 
 PLAN_FORMAT: Final = 1
@@ -46,8 +38,7 @@ _CONTENT: Final = {
     **dict.fromkeys(("propsync", "made"), str),
     "inputs": {
         **dict.fromkeys(("job", "endpoint", "transport"), str),
-        "identifications": int,
-        "bytes": int,
+        **dict.fromkeys(("identifications", "bytes"), int),
         "full": bool,
         "transform": (str, None),
         "keys": {str: str},
@@ -71,62 +62,6 @@ _CONTENT: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class PlanInputs:
-    """What decides which identifications a run of a job sends. `folder` is the job's state folder."""
-
-    job: Job
-    source: Source
-    folder: StateDir
-    limits: Limits
-    full: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it but the snapshot, as digests and plain data.
-
-        Raises UsageError for a source that can be read only once, SourceError.
-        """
-        job, files = self.job, self.source.files
-        digests = [self.source.sha256(file) for file in range(len(files))]
-        if None in digests:
-            raise stream_error()
-        transform = None
-        if job.transform is not None:
-            load_transform(job.transform, job.folder)
-            path = getattr(sys.modules[job.transform.partition(":")[0]], "__file__", None)
-            transform = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
-        return {
-            "job": job.name,
-            "endpoint": job.destination.endpoint,
-            "transport": job.destination.transport,
-            "keys": key_fingerprints(job),
-            "transform": transform,
-            "full": self.full,
-            "identifications": self.limits.identifications,
-            "bytes": self.limits.body_bytes,
-            "files": [
-                {"name": file.name, "bytes": file.size, "sha256": digest}
-                for file, digest in zip(files, digests, strict=True)
-            ],
-        }
-
-    def snapshot(self) -> dict[str, object] | None:
-        """The snapshot that rows are compared with: the run that wrote it, when, and its digest."""
-        job = self.job
-        if layout_of(job.identification, job.changes) is None:
-            return None
-        try:
-            path = destination_folder(self.folder, job.destination.endpoint).snapshot
-            if (found := look_at_snapshot(path)) is None:
-                return None
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except StaleCheckpointError as error:
-            return {"damaged": error.message}
-        header = found[0].header
-        return {"run": header.number, "written": header.created, "users": found[1], "sha256": digest}
-
-
-@dataclass(frozen=True, slots=True)
 class SavedPlan:
     """The content of a plan file; `path` is what messages call it."""
 
@@ -146,7 +81,7 @@ class SavedPlan:
             "inputs": inputs,
             "snapshot": plan.inputs.snapshot(),
             "identifications": {"count": plan.tally.accepted, "sha256": plan.sha256.hexdigest()},
-            "plan": plan_dict(plan, mask=not with_values),
+            "plan": plan.as_dict(mask=not with_values),
         }
         return cls({**data, "digest": _digest(data)})
 
@@ -163,7 +98,7 @@ class SavedPlan:
             raise UsageError(f"{path} is not a plan", hint=_ANEW)
         if data["format"] != PLAN_FORMAT:
             made = f"it has format {data['format']} (propsync {data.get('propsync')})"
-            raise PlanError(_broken(str(path)), [f"{made}, and this version takes format {PLAN_FORMAT}"])
+            _refuse(path, [f"{made}, and this version takes format {PLAN_FORMAT}"])
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
@@ -193,17 +128,17 @@ class SavedPlan:
         self.check_state(now.inputs)
         self.check_result(now)
 
-    def check_inputs(self, now: PlanInputs) -> None:
+    def check_inputs(self, now: RunInputs) -> None:
         """Raise PlanError if the source, the job or an option is another one than planned."""
         current, planned = now.as_dict(), self.data["inputs"]
-        found = [*_input_differences(planned, current)]
+        found = [*input_differences(planned, current)]
         if planned["files"] != current["files"] and now.job.changes.absent == "keep":
             with suppress(EtlError):
                 before, rows = self.data["plan"]["rows"], now.source.count_rows(1 << 62)
                 found += [f"rows: {before:,} -> {rows:,}"] if before != rows else []
-        self._raise(found)
+        _refuse(self.path, found)
 
-    def check_state(self, now: PlanInputs) -> None:
+    def check_state(self, now: RunInputs) -> None:
         """Raise PlanError if a run of the plan began before, or the snapshot is another one than planned.
 
         Not for an unfinished run of the plan: that is resumed.
@@ -211,7 +146,7 @@ class SavedPlan:
         if (began := _begun(now.folder).get(self.digest)) is not None:
             text = f"it was applied already: a run of it began at {began}"
             hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
-            raise PlanError(_broken(self.path), [text], hint=hint)
+            _refuse(self.path, [text], hint)
         before, after = self.data["snapshot"], now.snapshot()
         if before == after:
             return
@@ -225,11 +160,11 @@ class SavedPlan:
             text = f"the snapshot of run {after['run']} has other content"
         else:
             text = f"another run happened: run {after['run']} wrote the snapshot at {after['written']}"
-        self._raise([text])
+        _refuse(self.path, [text])
 
     def check_result(self, now: Plan) -> None:
         """Raise PlanError if a plan made now of the same inputs has other identifications or counts."""
-        planned, current = self.data["plan"], plan_dict(now, mask=True)
+        planned, current = self.data["plan"], now.as_dict(mask=True)
         counts = ((words, planned[name], current[name]) for name, words in _COUNTS.items())
         found = [f"{words}: {before:,} -> {after:,}" for words, before, after in counts if before != after]
         both = [{one["property"]: one["sent"] for one in side["properties"]} for side in (planned, current)]
@@ -241,7 +176,7 @@ class SavedPlan:
                 found.append(f"propsync: {self.data['propsync']} -> {version('propsync')}")
             elif now.inputs.job.transform is not None:
                 found.append("the transform gives other results for the same rows")
-        self._raise(found)
+        _refuse(self.path, found)
 
     def begin(self, folder: StateDir) -> None:
         """Remember that a run of it began. Raises StateError."""
@@ -251,22 +186,10 @@ class SavedPlan:
             with replacing_file(folder.plans) as file:
                 file.write(json.dumps(dict([*begun.items()][-_MOST_BEGUN:])).encode())
 
-    def unfinished(self, text: str) -> PlanError:
-        """The error for an unfinished run that isn't of this plan; `text` says of what it is."""
+    def refuse_unfinished(self, text: str) -> None:
+        """Raise PlanError for an unfinished run that isn't of this plan; `text` says of what it is."""
         hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
-        return PlanError(_broken(self.path), [f"there is an unfinished run {text}"], hint=hint)
-
-    def _raise(self, differences: list[str]) -> None:
-        if differences:
-            raise PlanError(_broken(self.path), differences)
-
-
-def stream_error() -> UsageError:
-    """The error for a plan of a source that can be read only once."""
-    return UsageError(
-        "a stream is gone once it was read, so there can be no plan of it",
-        hint="save it to a file and name that, or leave the plan out",
-    )
+        _refuse(self.path, [f"there is an unfinished run {text}"], hint)
 
 
 def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:
@@ -287,8 +210,11 @@ def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:
                 yield f"`{place[1:]}.{name}` is missing" if place else f"`{name}` is missing"
 
 
-def _broken(path: str) -> str:
-    return f"the plan {path} doesn't hold any more; nothing was sent"
+def _refuse(path: str | Path, differences: list[str], hint: str | None = None) -> None:
+    """Raise PlanError if there are differences."""
+    if differences:
+        message = f"the plan {path} doesn't hold any more; nothing was sent"
+        raise PlanError(message, differences, hint=hint)
 
 
 def _digest(data: Mapping[str, Any]) -> str:
@@ -304,66 +230,3 @@ def _begun(folder: StateDir) -> dict[str, str]:
     except (OSError, ValueError, TypeError) as error:
         message = f"{folder.plans} can't be read, so it is unknown which plans were applied"
         raise StateError(message, hint="look at `propsync runs`, and remove the file") from error
-
-
-def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs, a phrase each."""
-    words = {"job": "job", "endpoint": "destination", "transport": "transport"}
-    words |= {"identifications": "identifications in a request", "bytes": "bytes of a request"}
-    yield from (f"{words[name]}: {plan[name]} -> {now[name]}" for name in words if plan[name] != now[name])
-    if plan["full"] != now["full"]:
-        yield "planned with --full" if plan["full"] else "planned without --full"
-    before, after = plan["keys"], now["keys"]
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if changed:
-        yield f"the job changed: {', '.join(changed)}"
-    if plan["transform"] != now["transform"]:
-        yield "the module of the transform changed"
-    old, new = ({file["name"]: file for file in files} for files in (plan["files"], now["files"]))
-    for name, file in old.items():
-        if name not in new:
-            yield f"source: {name} is not among the files any more"
-        elif new[name] != file:
-            sizes = file["bytes"], new[name]["bytes"]
-            same = "other content" if sizes[0] == sizes[1] else f"{sizes[0]:,} -> {sizes[1]:,} bytes"
-            yield f"source: {name} changed ({same})"
-    yield from (f"source: {name} is new" for name in new if name not in old)
-    if list(old) != list(new) and old.keys() == new.keys():
-        yield "source: the order of the files"
-
-
-# --- as data --------------------------------------------------------------------------------------------
-
-
-def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
-    """See `Plan.as_dict`."""
-
-    def shown(reject: Reject) -> dict[str, Any]:
-        """Where it is and why, but not where that may quote a value of which only a hash is sent."""
-        hidden = mask or any(fault.column in plan.figures.hashed for fault in reject.faults)
-        return {"source": reject.source, "row": reject.row, "reason": MASK if hidden else reject.reason}
-
-    changes = plan.changes and asdict(plan.changes)
-    for change in changes["by_property"].values() if mask and changes else ():
-        for example in change["examples"]:
-            example.update(user=MASK, new=MASK)
-    counts, codes = ("rows", *ROW_ENDS, "requests", "bytes"), dict(plan.rejects_by_code.most_common())
-    ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
-    return {
-        **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
-        **{name: getattr(plan.tally, name) for name in counts},
-        "seconds": round(plan.seconds, 3),
-        "ends_at": ends.isoformat(timespec="seconds"),
-        "seconds_by_rate": {str(rate): round(s, 3) for rate, s in plan.seconds_by_rate.items()},
-        "rejects_by_code": codes,
-        "reject_examples": {code: list(map(shown, plan.examples[code])) for code in codes},
-        "skipped_values": plan.skipped_values,
-        "users": plan.users,
-        **plan.figures.as_dict(mask=mask),
-        "changes": changes,
-        "guards": [
-            {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
-            for g in plan.guards
-        ],
-        "warnings": [asdict(warning) for warning in plan.warnings],
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from ..interrupts import heard_by
 from ..model import Chunk, CommittedRows, RowRange, Tally
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
-from .guards import LargeNumbers
+from ..text import counted
+from .guards import warn_of_large_numbers
 from .prefetch import ChunkStream
 from .settings import RejectLimit, Settings
 
@@ -60,14 +61,14 @@ async def send_all(
             await committer.commit(chunk, outcome)
             in_flight.committed(chunk, committer.commits)
 
-        large = LargeNumbers(listener)
-        async with _stopping_at_signals(sender, enabled=settings.handle_signals):
+        large = set[str]()
+        async with _stopping_at_signals(sender) if settings.handle_signals else nullcontext():
             try:
                 async with sender, aclosing(arriving(sender.stopped)) as lists:
                     async for chunks in lists:
                         for chunk in chunks:
                             if not sender.stopping:
-                                large.look(chunk)
+                                warn_of_large_numbers(chunk, large, listener)
                                 await sender.send(chunk, commit)
             finally:
                 on_timing(sender.timing())
@@ -77,11 +78,8 @@ async def send_all(
 
 
 @asynccontextmanager
-async def _stopping_at_signals(sender: Sender, *, enabled: bool) -> AsyncIterator[None]:
+async def _stopping_at_signals(sender: Sender) -> AsyncIterator[None]:
     """At the first signal to stop let what is in flight end; at the second end at once."""
-    if not enabled:
-        yield
-        return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:
@@ -163,7 +161,7 @@ class Committer(AbstractContextManager["Committer"]):
 def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
     """Raise TooManyRejectsError if there are more rejects than the limit."""
     if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
-        lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+        lines = counted(tally.swallowed, "line")
         doubt = f", and {lines} that follow a quote in them which is not closed count as well"
         raise TooManyRejectsError(
             f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
@@ -173,18 +171,22 @@ def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
         )
 
 
-def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
-    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
+def counts_before_sending(chunk: Chunk) -> Tally:
+    """The rows of a chunk, and the end of those that aren't sent."""
     held = 0 if chunk.held is None else len(chunk.held)
-    rows = Tally(
+    return Tally(
         rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,
         unchanged=chunk.unchanged,
         rejected=len(chunk.rejects),
         swallowed=sum(reject.swallowed for reject in chunk.rejects),
     )
+
+
+def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
     return CommittedRows(
         RowRange(chunk.file, chunk.first, chunk.stop),
-        rows + outcome.tally,
+        counts_before_sending(chunk) + outcome.tally,
         chunk.rejects + outcome.rejects,
         chunk.unsent + outcome.sent,
         skipped=chunk.skipped,

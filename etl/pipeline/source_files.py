@@ -20,8 +20,8 @@ import numpy as np
 from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lines
 from ..errors import EtlError
 from ..reader import Source
-from ..state_files import fresh_name, is_there, state_error, sync_folder
-from .unfinished import entries_of, entry_of
+from ..state_files import is_there, replacing_file
+from .unfinished import entry_of
 
 # Reading so much takes less than a tenth of a second.
 QUICK_BYTES: Final = 64_000_000
@@ -82,29 +82,22 @@ def digests_meanwhile(
 # --- the job's own rejects ------------------------------------------------------------------------------
 
 
-def reads_rejects(source: Source, folder: StateDir) -> bool:
-    """Whether the reject file of the state folder is among the files of a source."""
-    return bool(_own_rejects(source, folder))
+def own_rejects(source: Source, folder: StateDir) -> list[int]:
+    """Which files of a source are the reject file of the state folder."""
+    own = folder.rejects.resolve()
+    return [place for place in range(len(source.files)) if source.path(place) == own]
 
 
 def keep_rejects(source: Source, folder: StateDir) -> None:
     """Keep the job's own rejects if the run that begins reads them. Raises StateError."""
-    if not reads_rejects(source, folder):
+    if not own_rejects(source, folder):
         drop_kept(folder)
         return
-    draft = fresh_name(folder.kept_rejects)
-    try:
-        draft.unlink(missing_ok=True)
-        try:
-            os.link(folder.rejects, draft)
-        except OSError:  # a file system without links
-            shutil.copy2(folder.rejects, draft)
-        draft.replace(folder.kept_rejects)
-        # A rename of one name of a file over another one of it does nothing.
-        draft.unlink(missing_ok=True)
-        sync_folder(folder.path)
-    except OSError as error:
-        raise state_error(folder.kept_rejects, error) from error
+    with replacing_file(folder.kept_rejects) as kept, folder.rejects.open("rb") as rejects:
+        shutil.copyfileobj(rejects, kept)
+        kept.flush()
+        state = os.fstat(rejects.fileno())  # a file with another time would be another one
+        os.utime(kept.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def drop_kept(folder: StateDir) -> None:
@@ -119,7 +112,7 @@ def stays_beside(source: Source, folder: StateDir) -> Callable[[RejectKey], bool
     If rejects were sent again, those that were not among them; after an export, none. The job's own rejects
     were all sent.
     """
-    if not source.holds_rejects or reads_rejects(source, folder):
+    if not source.holds_rejects or own_rejects(source, folder):
         return lambda _: False
     sent = np.zeros(0, np.int64)
     if source.repeatable:
@@ -139,7 +132,7 @@ def with_kept(source: Source, folder: StateDir) -> Source:
 
     The same source if there is no such run, or if somebody wrote to the rejects since.
     """
-    places = _own_rejects(source, folder)
+    places = own_rejects(source, folder)
     if not places or not is_there(folder.kept_rejects):
         return source
     try:
@@ -153,15 +146,9 @@ def with_kept(source: Source, folder: StateDir) -> Source:
                     return source
     except (EtlError, OSError):
         return source  # the start of the run reports what is wrong
-    entries = entries_of(progress.identity)
+    entries = progress.identity["source"]
     for place in places:
         kept = source.kept(place, folder.kept_rejects)
-        if place < len(entries) and list(entries[place]) == entry_of(kept.files[place]):
+        if place < len(entries) and entries[place] == entry_of(kept.files[place]):
             source = kept
     return source
-
-
-def _own_rejects(source: Source, folder: StateDir) -> list[int]:
-    """Which files of a source are the reject file of the state folder."""
-    own = folder.rejects.resolve()
-    return [place for place in range(len(source.files)) if source.path(place) == own]

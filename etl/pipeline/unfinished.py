@@ -7,16 +7,17 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
 from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
 from ..checkpoint import RunIdentity
 from ..checkpoint.in_flight_file import InFlightContents
-from ..encoder import Limits
 from ..job import Job, fingerprint
 from ..model import SourceFile
-from ..reader import Source
+
+if TYPE_CHECKING:
+    from .run_inputs import RunInputs
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT: Final = 2
@@ -24,32 +25,24 @@ _CUT: Final = 2
 _REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
 
 Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
-Cause: TypeAlias = Literal["endpoint", "transport", "job", "full", "limits", "source", "snapshot", "plan"]
 # Whether the content of a file, by its number, is still the same; None if that is unknown.
 SameContent: TypeAlias = Callable[[int], bool | None]
-_Entry: TypeAlias = Sequence[object]  # name, size, time and sample of a file; a stream has a number only
-_NAME, _SIZE, _TIME, _SAMPLE = range(4)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How the unfinished run differs from the one that begins; `text` is the end of a sentence."""
-
-    cause: Cause
-    text: str
+_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
     """What is known of an unfinished run.
 
-    `accepted` rows arrived, or are committed and may have. `in_flight` users may have been sent something
-    that isn't committed; None if they are unknown. `counts`: there are increments in its job or in the
-    present one. `complete`: every row is committed. `folded`: the snapshot has what was accepted, so the run
-    can't be resumed.
+    `difference` is how it differs from the one that begins, the end of a sentence. `other_snapshot`: only the
+    snapshot isn't the one that it compares with, which may come back. `accepted` rows arrived, or are
+    committed and may have. `in_flight` users may have been sent something that isn't committed; None if they
+    are unknown. `counts`: there are increments in its job or in the present one. `complete`: every row is
+    committed. `folded`: the snapshot has what was accepted, so the run can't be resumed.
     """
 
-    difference: Difference | None
+    difference: str | None
+    other_snapshot: bool = False
     accepted: int = 0
     in_flight: int | None = 0
     counts: bool = False
@@ -75,7 +68,7 @@ def decide(
         return "begin"
     if restart or found.difference is None:
         return "restart"
-    if found.difference.cause == "snapshot":
+    if found.other_snapshot:
         return "stop"
     return on_change or ("stop" if found.counts else "restart")
 
@@ -83,8 +76,9 @@ def decide(
 # --- what a run is identified by -------------------------------------------------------------------------
 
 
-def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> RunIdentity:
+def identity(inputs: RunInputs) -> RunIdentity:
     """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
+    job, source, limits = inputs.job, inputs.source, inputs.limits
     files = list(map(entry_of, source.files))
     if not source.repeatable:
         files.append([uuid4().hex])  # a stream is never the same again
@@ -92,7 +86,7 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
         "job": fingerprint(job),
         "endpoint": job.destination.endpoint,
         "transport": job.destination.transport,
-        "full": full,
+        "full": inputs.settings.full,
         "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
         "source": files,
     }
@@ -103,46 +97,44 @@ def entry_of(file: SourceFile) -> list[object]:
     return [file.name, file.size, file.modified, file.sample]
 
 
-def entries_of(found: RunIdentity) -> list[_Entry]:
-    """The files of an identity."""
-    return cast("list[_Entry]", found["source"])
-
-
 def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) -> str:
     """A digest of all that decides which bytes a run sends; of a file its content rather than its time."""
     files = [
         [*entry[:2], *([digests[number]] if number in digests else entry[2:])]
-        for number, entry in enumerate(entries_of(expected))
+        for number, entry in enumerate(expected["source"])
     ]
     text = json.dumps([{**expected, "source": files}, base], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_CAUSES: Final[Mapping[Cause, Callable[[RunIdentity, RunIdentity], str]]] = {
-    "endpoint": lambda was, now: f"to another destination: {was.get('endpoint')}, not {now['endpoint']}",
-    "transport": lambda was, now: f"over another transport: {was.get('transport')}, not {now['transport']}",
+# What is said where the part of an identity with this name differs.
+_DIFFERENCES: Final[Mapping[str, Callable[[Any, Any], str]]] = {
+    "endpoint": lambda was, now: f"to another destination: {was}, not {now}",
+    "transport": lambda was, now: f"over another transport: {was}, not {now}",
     "job": lambda _, __: (
         "of another job: the job file's identification, csv, changes or transform has changed since"
     ),
-    "full": lambda was, _: "begun with --full" if was.get("full") else "begun without --full",
-    "limits": lambda was, now: f"with other limits: --batch-size {_size(was)}, not {_size(now)}",
+    "full": lambda was, _: "begun with --full" if was else "begun without --full",
+    "limits": lambda was, now: (
+        f"with other limits: --batch-size {was['identifications']}, not {now['identifications']}"
+    ),
 }
 
 
-def difference(found: RunIdentity, expected: RunIdentity, same_content: SameContent) -> Difference | None:
+def difference(found: RunIdentity, expected: RunIdentity, same_content: SameContent) -> str | None:
     """How two runs differ; None if both send the same bytes. A file's new time alone is not a difference."""
-    for cause, describe in _CAUSES.items():
-        if found.get(cause) != expected[cause]:
-            return Difference(cause, describe(found, expected))
-    old, new = entries_of(found), entries_of(expected)
+    for part, describe in _DIFFERENCES.items():
+        if found[part] != expected[part]:
+            return describe(found[part], expected[part])
+    old, new = found["source"], expected["source"]
     if any(len(entry) == 1 for entry in (*old, *new)):
-        return Difference("source", "of another source: a stream such as stdin can't be resumed")
+        return "of another source: a stream such as stdin can't be resumed"
     before, after = [entry[_NAME] for entry in old], [entry[_NAME] for entry in new]
     if gone := [name for name in before if name not in after]:
-        return Difference("source", f"of another source: {gone[0]} isn't among the files any more")
+        return f"of another source: {gone[0]} isn't among the files any more"
     if before != after:
         name = next((name for name in after if name not in before), "a file")
-        return Difference("source", f"of another source: {name} is new, or the order differs")
+        return f"of another source: {name} is new, or the order differs"
     for number, (one, other) in enumerate(zip(old, new, strict=True)):
         same = (one[_SIZE], one[_SAMPLE]) == (other[_SIZE], other[_SAMPLE])
         if same and one[_TIME] != other[_TIME]:
@@ -150,13 +142,8 @@ def difference(found: RunIdentity, expected: RunIdentity, same_content: SameCont
         elif same and one[_TIME] is None:  # what has no time may have other rows in the middle
             same = same_content(number) is not False
         if not same:
-            text = f"of another source: {one[_NAME]} has changed (its size, time or content)"
-            return Difference("source", text)
+            return f"of another source: {one[_NAME]} has changed (its size, time or content)"
     return None
-
-
-def _size(found: RunIdentity) -> object:
-    return cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
 
 
 # --- messages --------------------------------------------------------------------------------------------
@@ -164,7 +151,7 @@ def _size(found: RunIdentity) -> object:
 
 def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
     """What to do if the decision is to stop; finishing the run is only advised if that is possible."""
-    if found.difference is not None and found.difference.cause == "snapshot":
+    if found.other_snapshot:
         return "bring that snapshot back, or drop the run with --restart"
     names = ", ".join(increments)
     begin = "with --on-source-change restart it is given up, and this one begins"
@@ -177,7 +164,7 @@ def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str])
 
 def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     """What it means that a run was restarted."""
-    which = f" {found.difference.text}" if found.difference else ""
+    which = f" {found.difference}" if found.difference else ""
     text = f"an unfinished run{which} was given up; "
     if found.folded:
         return f"{text}what it had accepted is kept"

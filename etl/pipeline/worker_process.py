@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
-from typing import BinaryIO, Final, NamedTuple, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -47,11 +47,6 @@ _MOST_PIECES: Final = 1024  # IOV_MAX
 _ALIGNMENT: Final = 64  # as Arrow wants its buffers
 _FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
 _values_of: Final = attrgetter(*_FIELDS)
-
-
-class _Failure(NamedTuple):  # an error of the worker, pickled if it can be, and its traceback
-    pickled: bytes
-    text: str
 
 
 def may_fork() -> bool:
@@ -122,19 +117,18 @@ class _MemoryFiles:
 
     def wait(self) -> None:
         """Wait until the parent has taken enough lists. Raises ConnectionError if it has ended."""
-        while self._ahead >= _LISTS_AHEAD:
-            self._answer(self._parent.recv(_NUMBER.size))
-        with suppress(BlockingIOError):
-            while True:
-                self._answer(self._parent.recv(_NUMBER.size, socket.MSG_DONTWAIT))
-
-    def _answer(self, answer: bytes) -> None:
-        if not answer:
-            raise ConnectionResetError
-        if len(answer) == _NUMBER.size:
-            self._free += _NUMBER.unpack(answer)
-        else:
-            self._ahead -= 1
+        while True:
+            try:
+                waits = 0 if self._ahead >= _LISTS_AHEAD else socket.MSG_DONTWAIT
+                answer = self._parent.recv(_NUMBER.size, waits)
+            except BlockingIOError:
+                return
+            if not answer:
+                raise ConnectionResetError
+            if len(answer) == _NUMBER.size:
+                self._free += _NUMBER.unpack(answer)
+            else:
+                self._ahead -= 1
 
     def send(self, found: object, buffers: Iterable[Body] = ()) -> None:
         """Send a pickle and, each at an aligned place, buffers in pieces."""
@@ -175,11 +169,22 @@ def _send_all(make: MakeChunks, parent: socket.socket) -> None:
     except ConnectionError:
         pass  # the parent has ended
     except BaseException as error:  # noqa: BLE001 - raised again in the parent
-        pickled = b""
-        with suppress(Exception):  # somebody else's class can fail in any way
-            pickled = pickle.dumps(error, protocol=5)
         with suppress(ConnectionError):
-            files.send(_Failure(pickled, "".join(traceback.format_exception(error))))
+            files.send(_error_to_raise(error))
+
+
+def _error_to_raise(error: BaseException) -> BaseException:
+    """The error as it comes out of a pickle, or one in its place; both have its traceback as text."""
+    text = "".join(traceback.format_exception(error))
+    if not isinstance(error, EtlError):
+        error.add_note(f"in the process that reads the source:\n{text}")
+    found = None
+    with suppress(Exception):  # somebody else's class can fail in any way
+        found = pickle.loads(pickle.dumps(error, protocol=5))  # noqa: S301 - it was made here
+    # What isn't an Exception would end more than this run.
+    if isinstance(found, Exception | KeyboardInterrupt):
+        return found
+    return RuntimeError(f"the process that reads the source failed:\n{text}")
 
 
 async def _receive(worker: socket.socket, mapped: dict[int, mmap.mmap]) -> list[Chunk] | None:
@@ -202,8 +207,8 @@ async def _receive(worker: socket.socket, mapped: dict[int, mmap.mmap]) -> list[
     number, place = _HEAD.unpack(message)
     memory = _mapped(descriptors[0], mapped, number, partial(_release, worker, number))
     found = pickle.loads(memory[:place])  # noqa: S301 - our own child
-    if isinstance(found, _Failure):
-        raise _error(found)
+    if isinstance(found, BaseException):
+        raise found
     if found is None:
         mapped.clear()
         return None
@@ -247,15 +252,3 @@ def _mapped(
 def _release(worker: socket.socket, number: int) -> None:
     with suppress(OSError):  # it has ended, or the socket is closed
         worker.send(_NUMBER.pack(number))
-
-
-def _error(failure: _Failure) -> BaseException:
-    """The error to raise here. What isn't an Exception would end more than this run."""
-    found = None
-    with suppress(Exception):  # somebody else's class can fail in any way
-        found = pickle.loads(failure.pickled)  # noqa: S301 - our own child
-    if isinstance(found, Exception | KeyboardInterrupt):
-        if not isinstance(found, EtlError):
-            found.add_note(f"in the process that reads the source:\n{failure.text}")
-        return found
-    return RuntimeError(f"the process that reads the source failed:\n{failure.text}")

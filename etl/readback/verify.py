@@ -15,7 +15,7 @@ from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, profile_endpoint
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import DestinationError, EtlError, SourceError, UsageError
 from ..job import Job
-from ..pipeline.row_pipeline import JobSource
+from ..pipeline.job_source import JobSource
 from ..pipeline.run import run_async
 from ..pipeline.settings import Settings, at_endpoint
 from ..reader import Source

@@ -21,7 +21,7 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 
 from ..model import Chunk, Reject, Tally
-from ..pipeline import RowPipeline
+from ..pipeline.row_pipeline import RowPipeline
 from ..pipeline.send_loop import committed_rows
 from ..reader import open_source
 from ..sender import Outcome, RateLimiter, Sender

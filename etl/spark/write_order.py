@@ -22,8 +22,7 @@ from ..errors import UsageError
 from ..job import Job, check_columns, read_api_key
 from ..job.problems import did_you_mean
 from ..job.run_options import RUN_OPTIONS
-from ..pipeline import Settings
-from ..pipeline.settings import at_endpoint, known_limits
+from ..pipeline.settings import Settings, at_endpoint, known_limits
 from ..subject import Subject
 from .rate_server import RateAddress, start_rate_server
 

@@ -331,7 +331,7 @@ def test_a_fault_of_ours_would_not_show_it_either(
         raise RuntimeError(f"at http://bob:s3cretpw@proxy:1 with {KEY}")
 
     monkeypatch.setenv("HTTPS_PROXY", "http://bob:s3cretpw@127.0.0.1:9")
-    monkeypatch.setattr("etl.pipeline.run_job", broken)
+    monkeypatch.setattr("etl.pipeline.run.run_job", broken)
     night = propsync("run", write(tmp_path, 2))
     assert night.code == 1
     assert "s3cretpw" not in night.err

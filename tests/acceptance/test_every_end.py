@@ -70,7 +70,7 @@ def raising(error: BaseException) -> Prepare:
         def fail(*_: object, **__: object) -> None:
             raise error
 
-        night.patch.setattr("etl.pipeline.run_job", fail)
+        night.patch.setattr("etl.pipeline.run.run_job", fail)
         return ()
 
     return prepare
@@ -270,13 +270,13 @@ def test_the_rejects_limit_is_told_with_the_remedy_of_the_docs(night: Night) -> 
 
 
 def test_what_goes_wrong_after_the_end_does_not_change_it(night: Night) -> None:
-    from etl.pipeline import run_job
+    from etl.pipeline.run import run_job
 
     def fail_late(*given: Any, **settings: Any) -> None:
         run_job(*given, **settings)
         raise RuntimeError("too late")
 
-    night.patch.setattr("etl.pipeline.run_job", fail_late)
+    night.patch.setattr("etl.pipeline.run.run_job", fail_late)
     finished = night()
     check(night, finished, 3, "finished")
     assert "too late" in finished.err

@@ -18,7 +18,7 @@ def break_down(*_: object, **__: object) -> None:
 def test_1_with_a_trace_without_the_key(
     propsync: Propsync, job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.pipeline.run_job", break_down)
+    monkeypatch.setattr("etl.pipeline.run.run_job", break_down)
     finished = propsync("run", job)
     assert finished.code == 1
     assert "RuntimeError: broken with api_key=***" in finished.err
@@ -35,7 +35,7 @@ def test_1_without_a_key_that_came_from_a_file(
     (folder / "amplitude.key").write_text(f"{KEY}\n")
     job.write_text(f"api_key_file: {folder / 'amplitude.key'}\n{job.read_text()}")
     monkeypatch.delenv("AMPLITUDE_API_KEY")
-    monkeypatch.setattr("etl.pipeline.run_job", break_down)
+    monkeypatch.setattr("etl.pipeline.run.run_job", break_down)
     finished = propsync("run", job)
     assert finished.code == 1
     assert "broken with api_key=***" in finished.err
@@ -44,7 +44,7 @@ def test_1_without_a_key_that_came_from_a_file(
 def test_1_in_a_json_line_where_these_are_wanted(
     propsync: Propsync, job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.pipeline.run_job", break_down)
+    monkeypatch.setattr("etl.pipeline.run.run_job", break_down)
     finished = propsync("run", job, "--log-format", "json")
     assert finished.code == 1
     assert len(finished.err.splitlines()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.cli.commands.preview import _tables
-from etl.pipeline import PreviewedRow
+from etl.pipeline.preview import PreviewedRow
 from tests.acceptance import exports
 from tests.commands import Propsync
 

@@ -17,7 +17,7 @@ from etl.errors import EtlError, ExitCode
 from etl.listeners.metrics import metrics_text
 from etl.listeners.summary import summary_dict
 from etl.model import Tally
-from etl.pipeline import Settings
+from etl.pipeline.settings import Settings
 from etl.run_events import Summary
 from tests.docs.pages import DOCS, README, ROOT, blocks, prose, table, user_pages
 from tests.docs.playing import steps

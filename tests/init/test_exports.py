@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from etl.init import propose_job
 from etl.init.recognisers import DATE_FORMATS
 from etl.job import Job
-from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
+from etl.pipeline.preview import preview_rows
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from tests.examples import examples
 from tests.init.exports import EXPORTS, Export, export_bytes, row_values

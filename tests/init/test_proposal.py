@@ -14,8 +14,9 @@ from etl.init import Proposal, facts, propose_job
 from etl.init import proposal as proposal_module
 from etl.job import Job
 from etl.model import RowRange
-from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
+from etl.pipeline.preview import preview_rows
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from tests.examples import examples
 from tests.init.proposals import job_of, proposed, proposed_for, rejects_of, table_source

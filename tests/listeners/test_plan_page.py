@@ -13,7 +13,8 @@ from etl.errors import REMEDIES
 from etl.job import parse_job
 from etl.listeners.plan_text import WIDTH, plan_lines
 from etl.listeners.report import plan_page
-from etl.pipeline import Settings, plan_job
+from etl.pipeline.plan import plan_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.text import MASK, columns
 from tests.docs.pages import DOCS

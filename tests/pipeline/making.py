@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl import Job
-from etl.pipeline import Settings, run_job
-from etl.pipeline.run import no_listener
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Listener, Summary
 from etl.sandbox import Sandbox

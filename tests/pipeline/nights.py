@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 from etl import Job
 from etl.checkpoint import Checkpoint
-from etl.pipeline import Settings, run_job
 from etl.pipeline import run as run_module
-from etl.pipeline.run import no_listener
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Event, Listener, Progressed, Summary
 from etl.sandbox import Sandbox

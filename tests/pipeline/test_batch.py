@@ -13,7 +13,7 @@ import pytest
 
 from etl import Job, plan
 from etl.errors import StaleCheckpointError, TooManyRejectsError, UsageError
-from etl.pipeline import RejectLimit
+from etl.pipeline.settings import RejectLimit
 from etl.run_events import Event, Summary, Warned
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import counting_job_in, law_holds, rows_of, run_once, write_csv

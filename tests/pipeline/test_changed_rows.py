@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -20,13 +22,14 @@ from etl.checkpoint import StateDir
 from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.model import Chunk, RowRange
-from etl.pipeline import Settings, record_baseline, run_job
 from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
+from etl.pipeline.baseline import record_baseline
 from etl.pipeline.diff_base import open_diff_base
 from etl.pipeline.precheck import ChangedRows, precheck
 from etl.pipeline.row_pipeline import RowPipeline
-from etl.pipeline.run import no_listener
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import Settings
 from etl.reader import Source, open_source
 from etl.run_events import Listener
 from etl.sandbox import Sandbox, running_sandbox
@@ -276,7 +279,7 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
     how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, backoff=QUICK)
     run_job(job, open_source([str(path)]), KEY, settings=how)
     snapshot = (job.state_dir / "snapshot.arrow").read_bytes()
-    whole = precheck_module.check_changes
+    whole = precheck_module.precheck
 
     def written_to(*given: Any, **named: Any) -> object:
         found = whole(*given, **named)
@@ -284,7 +287,7 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
         return found
 
     write(path, users(range(30), score=7))
-    monkeypatch.setattr(run_module, "check_changes", written_to)
+    monkeypatch.setattr(run_module, "precheck", written_to)
     with pytest.raises(SourceError, match="changed while it was read"):
         run_job(job, open_source([str(path)]), KEY, settings=how)
     assert (job.state_dir / "snapshot.arrow").read_bytes() == snapshot
@@ -292,13 +295,16 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
     assert {row["plan"] for row in held(sandbox).values()} == {"plan 0", "plan 1", "plan 2"}
 
 
-@pytest.mark.parametrize("why", ["too many", "no folder"])
+@pytest.mark.parametrize("why", ["too many", "no folder", "full disk"])
 def test_where_rows_cannot_be_kept_the_source_is_read_again(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr(precheck_module, "_TOGETHER_ROWS", 2)
     if why == "too many":
         monkeypatch.setattr(precheck_module, "_MOST_BYTES", 1)
+    elif why == "full disk":
+        full = partial(open, "/dev/full", "w+b")
+        monkeypatch.setattr(precheck_module, "tempfile", SimpleNamespace(TemporaryFile=lambda **_: full()))
     else:
         whole = ChangedRows.__init__
         monkeypatch.setattr(ChangedRows, "__init__", lambda self, path: whole(self, path / "none" / "there"))

@@ -11,8 +11,9 @@ import pytest
 
 from etl import Job
 from etl.errors import JobError, StaleCheckpointError, UsageError
-from etl.pipeline import Settings, record_baseline
+from etl.pipeline.baseline import record_baseline
 from etl.pipeline.plan import plan_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox, running_sandbox

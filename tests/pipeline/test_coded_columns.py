@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from etl import Job
 from etl.model import Mapped, RowRange
-from etl.pipeline.row_pipeline import JobSource
+from etl.pipeline.job_source import JobSource
 from etl.reader import open_source, parquet_reader
 from etl.reader.parquet_reader import ParquetReader
 from etl.snapshot import layout_of

@@ -19,9 +19,10 @@ from etl.checkpoint.in_flight_file import InFlightFile
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
 from etl.model import Body
-from etl.pipeline import RejectLimit, Settings, destination_folder, invalidate, resume, run_job, source_files
+from etl.pipeline import destination_folder, invalidate, resume, source_files
 from etl.pipeline import run as run_module
-from etl.pipeline.run import no_listener
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
 from etl.run_events import Event, Listener, Noted, Started, Summary, Warned
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox

@@ -17,8 +17,8 @@ from etl.arrow.distinct import ENTRY, ValueCounts
 from etl.checkpoint import reject_lines
 from etl.job import parse_job
 from etl.model import Reject
-from etl.pipeline import RejectLimit, Settings, plan_job
-from etl.pipeline.plan import Plan
+from etl.pipeline.plan import Plan, plan_job
+from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
 from tests.examples import examples
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import etl
 from etl.job import Job
 from etl.model import Batch, RowRange
-from etl.pipeline import Settings, run_job
+from etl.pipeline.run import run_job
+from etl.pipeline.settings import Settings
 from etl.reader import Source, open_source
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox

@@ -21,7 +21,8 @@ from etl import Job, explain, plan
 from etl.encoder import Limits
 from etl.errors import JobError
 from etl.model import Chunk, Reject, RowRange
-from etl.pipeline.row_pipeline import JobSource, RowPipeline
+from etl.pipeline.job_source import JobSource
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions
 from etl.reader.files import InputFile

@@ -11,7 +11,7 @@ import pytest
 
 from etl import Job, run
 from etl.errors import TooManyRejectsError
-from etl.pipeline import RejectLimit
+from etl.pipeline.settings import RejectLimit
 from etl.sandbox import SandboxOptions, running_sandbox
 
 WIDE = [10**17] * 60_000

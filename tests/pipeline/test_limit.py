@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.errors import RepeatedSourceError, UsageError
 from etl.job import KnownJob
-from etl.pipeline import RowMinimum, Settings, run_job, status_of
+from etl.pipeline.run import run_job
+from etl.pipeline.settings import RowMinimum, Settings
+from etl.pipeline.status import status_of
 from etl.reader import open_source
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox

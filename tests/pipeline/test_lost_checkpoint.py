@@ -16,7 +16,8 @@ import pytest
 from etl.checkpoint import Checkpoint, past_of
 from etl.errors import StaleCheckpointError
 from etl.job import Job, KnownJob
-from etl.pipeline import status_of, unfinished
+from etl.pipeline import unfinished
+from etl.pipeline.status import status_of
 from etl.sandbox import Sandbox
 from etl.snapshot import KnownIds, Snapshot
 from tests.examples import combinations

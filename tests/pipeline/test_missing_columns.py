@@ -11,7 +11,9 @@ import pytest
 
 from etl.errors import ExitCode, JobError, SourceError
 from etl.job import Job
-from etl.pipeline import Settings, plan_job, preview_rows
+from etl.pipeline.plan import plan_job
+from etl.pipeline.preview import preview_rows
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.sandbox import Sandbox
 from tests.examples import each_row

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from etl.checkpoint import Checkpoint
 from etl.errors import DestinationError, EtlError, StaleCheckpointError, TooManyChangesError
 from etl.job import Job
-from etl.pipeline import RejectLimit, Settings, record_baseline, run_job
+from etl.pipeline.baseline import record_baseline
+from etl.pipeline.run import run_job
+from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
 from etl.run_events import Summary
 from etl.sender import Backoff, Clock

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl import Job
-from etl.pipeline import Settings, plan_job
+from etl.pipeline.plan import plan_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox

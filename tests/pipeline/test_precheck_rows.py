@@ -14,8 +14,9 @@ import pytest
 
 from etl.errors import TooFewRowsError, TooManyChangesError, UsageError
 from etl.job import Job
-from etl.pipeline import RowMinimum, Settings, plan_job, run_job
-from etl.pipeline.run import no_listener
+from etl.pipeline.plan import plan_job
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import RowMinimum, Settings
 from etl.reader import open_source
 from etl.run_events import Ended, Event, Listener, Summary, Warned
 from etl.sandbox import Sandbox
@@ -116,7 +117,7 @@ def test_a_first_night_may_be_empty(tmp_path: Path, sandbox: Sandbox, content: s
 
 
 def test_whoever_was_told_of_by_a_baseline_counts_as_a_run(tmp_path: Path, sandbox: Sandbox) -> None:
-    from etl.pipeline import record_baseline
+    from etl.pipeline.baseline import record_baseline
 
     job = job_in(tmp_path / "job")
     path = write(job.folder / "users.ndjson", users(range(5)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl import Job
-from etl.pipeline import PreviewedRow, first_rows, sampled_rows
+from etl.pipeline.preview import PreviewedRow, first_rows, sampled_rows
 from etl.reader import Source, open_source
 from tests.pipeline.nights import Row, job_in, users, write
 

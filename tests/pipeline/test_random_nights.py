@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from etl.errors import EtlError, StaleCheckpointError
 from etl.job import Job
-from etl.pipeline import RejectLimit
+from etl.pipeline.settings import RejectLimit
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.examples import examples
 from tests.pipeline.making import KEY

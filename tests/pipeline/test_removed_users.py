@@ -11,8 +11,9 @@ import pytest
 
 from etl.errors import TooManyChangesError
 from etl.job import Job
-from etl.pipeline import Settings, plan_job, run_job
-from etl.pipeline.run import no_listener
+from etl.pipeline.plan import plan_job
+from etl.pipeline.run import no_listener, run_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Event, Progressed, Summary, Warned
 from etl.sandbox import Sandbox

@@ -13,7 +13,9 @@ import pytest
 
 from etl.errors import RepeatedSourceError, StateError
 from etl.job import Job
-from etl.pipeline import Settings, plan_job, run_job
+from etl.pipeline.plan import plan_job
+from etl.pipeline.run import run_job
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 from etl.run_events import Event, Summary, Warned
 from etl.sandbox import Sandbox, running_sandbox

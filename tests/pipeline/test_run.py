@@ -28,7 +28,7 @@ from etl.errors import (
     TooManyRejectsError,
 )
 from etl.model import RowRange
-from etl.pipeline import RejectLimit
+from etl.pipeline.settings import RejectLimit
 from etl.run_events import Ended, Event, Progressed, Started, Summary
 from etl.sandbox import FaultRule, Sandbox, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import (

@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.encoder.form_lines import form_objects
 from etl.errors import EtlError, ExitCode, PlanError, StateError, UsageError
-from etl.pipeline import Plan, RejectLimit, Settings, plan_job, record_baseline, run_job
+from etl.pipeline.baseline import record_baseline
+from etl.pipeline.plan import Plan, plan_job
+from etl.pipeline.run import run_job
 from etl.pipeline.saved_plan import SavedPlan
+from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
 from etl.run_events import Summary
 from tests.examples import examples

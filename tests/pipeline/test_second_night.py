@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from etl.arrow.hashing import Keys
 from etl.errors import StaleCheckpointError
-from etl.pipeline import RowMinimum
+from etl.pipeline.settings import RowMinimum
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.examples import examples, rarely
 from tests.pipeline.nights import POINTS, KilledError, Row, job_in, killed, quiet, send, write

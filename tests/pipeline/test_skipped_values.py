@@ -9,8 +9,8 @@ import pytest
 
 from etl import Job
 from etl.job import KnownJob
-from etl.pipeline import Settings
 from etl.pipeline.plan import plan_job
+from etl.pipeline.settings import Settings
 from etl.pipeline.status import status_of
 from etl.reader import open_source
 from etl.sandbox import Sandbox

@@ -14,7 +14,7 @@ from etl.checkpoint.run_state import RunState
 from etl.ending import compose
 from etl.job import KnownJob
 from etl.listeners.progress import RunStateWriter
-from etl.pipeline import status_of
+from etl.pipeline.status import status_of
 from etl.run_events import Event, Progressed
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.commands import Propsync

@@ -12,9 +12,9 @@ import pytest
 
 from etl import Job
 from etl.model import RowRange
-from etl.pipeline import RowPipeline
+from etl.pipeline.job_source import StageTimes
 from etl.pipeline.prefetch import ChunkStream
-from etl.pipeline.row_pipeline import StageTimes
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.worker_process import may_fork, worker_process
 from etl.reader import open_source
 from etl.run_events import Timing
@@ -81,7 +81,7 @@ def test_chunks_are_made_and_timed_without_a_run(tmp_path: Path) -> None:
 
 def test_a_stage_that_waits_for_another_is_not_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     times, now = StageTimes(), 0.0
-    monkeypatch.setattr("etl.pipeline.row_pipeline.perf_counter", lambda: now)
+    monkeypatch.setattr("etl.pipeline.job_source.perf_counter", lambda: now)
 
     def read() -> Iterator[int]:
         nonlocal now

@@ -15,7 +15,9 @@ import pytest
 
 from etl.init import propose_job
 from etl.job import parse_job
-from etl.pipeline import Settings, first_rows, plan_job
+from etl.pipeline.plan import plan_job
+from etl.pipeline.preview import first_rows
+from etl.pipeline.settings import Settings
 from etl.reader import open_source
 
 JOB = "identification: {user_id: id, user_properties: {one: c1, two: c2}}\nsource: x\n"

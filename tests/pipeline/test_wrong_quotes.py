@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import TooManyRejectsError
-from etl.pipeline import Settings
 from etl.pipeline.plan import plan_job
-from etl.pipeline.settings import RejectLimit
+from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
 from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox

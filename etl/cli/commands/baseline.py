@@ -24,7 +24,8 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
       propsync baseline job.yml
       propsync baseline job.yml exports/2024-05-01.parquet --json
     """
-    from ...pipeline import Settings, record_baseline
+    from ...pipeline.baseline import record_baseline
+    from ...pipeline.settings import Settings
 
     loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)

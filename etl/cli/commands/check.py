@@ -13,7 +13,8 @@ from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
-    from ...pipeline import Plan, Settings
+    from ...pipeline.plan import Plan
+    from ...pipeline.settings import Settings
     from ...reader import Source
     from ..reporter import Channels
 
@@ -68,7 +69,7 @@ def check_command(
     options.spare_inputs(outputs, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
-        from ...pipeline.saved_plan import stream_error
+        from ...pipeline.run_inputs import stream_error
 
         raise stream_error()
     found = make_plan(loaded, source, options.settings_of(**flags), rejects, proof=save is not None)
@@ -90,7 +91,7 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
     `proof`: it is to be saved, or held against a saved one.
     """
     from ...listeners.reject_list import RejectList
-    from ...pipeline import plan_job
+    from ...pipeline.plan import plan_job
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
 

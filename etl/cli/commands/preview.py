@@ -19,7 +19,7 @@ from ..options import JOB_AND_SOURCES, command, option, switch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ...pipeline import PreviewedRow
+    from ...pipeline.preview import PreviewedRow
 
 _COUNT: Final = 5
 _COLUMN: Final = 20  # what a column of values needs at least, with the space beside it
@@ -51,7 +51,7 @@ def preview_command(
       propsync preview job.yml --user user-1001
       propsync preview job.yml --sample 20 --json | jq .user_properties
     """
-    from ...pipeline import first_rows, sampled_rows
+    from ...pipeline.preview import first_rows, sampled_rows
 
     if sample is not None and (user is not None or n is not None):
         raise UsageError("--sample goes with neither --user nor -n", hint="leave one of them out")

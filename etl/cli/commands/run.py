@@ -76,7 +76,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         if not dry_run:
             reporter.keep_history(flags["state_dir"] or loaded.state_dir)
         from ...job import read_api_key
-        from ...pipeline import run_job
+        from ...pipeline.run import run_job
 
         release()
         source = options.open_job_source(loaded, sources)

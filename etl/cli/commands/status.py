@@ -36,7 +36,7 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
       propsync status job.yml --watch    (a run in another terminal)
       propsync status job.yml --json | jq .rows
     """
-    from ...pipeline import status_of
+    from ...pipeline.status import status_of
 
     known = know_job(job, state_dir)
     found: dict[str, Any] = status_of(known)

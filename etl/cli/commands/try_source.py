@@ -48,7 +48,9 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
 
     from ...init import propose_job
     from ...job import Job
-    from ...pipeline import Settings, plan_job, run_job
+    from ...pipeline.plan import plan_job
+    from ...pipeline.run import run_job
+    from ...pipeline.settings import Settings
     from ...sandbox import running_sandbox
     from ...state_files import write_whole
 
