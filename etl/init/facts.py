@@ -325,8 +325,8 @@ def read_facts(
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
     facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}
-    named = [(frozenset(some), file.format) for some, file in zip(names, source.files, strict=True) if some]
-    facts.everywhere = frozenset.intersection(*(some for some, _ in named)) if named else frozenset()
+    named = [(some, file.format) for some, file in zip(names, source.files, strict=True) if some]
+    facts.everywhere = frozenset(different).intersection(*(some for some, _ in named))
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()

@@ -209,14 +209,13 @@ def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] 
 
 
 def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, str]) -> Job:
-    data, problems, job = document.data, list(document.problems), None
-    default = stated = PurePath(name).stem
+    data, problems, job, default = document.data, list(document.problems), None, ""
     try:
-        default = stated = words.job_name(default)
+        default = words.job_name(PurePath(name).stem)
     except ValueError as error:
         message = f"the file's name can't name the job: a name {error}. Add a line `name: NAME`"
         problems += [] if "name" in data else [Problem((), message)]
-        default = stated = ""
+    stated = default
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
     context = {"environ": environ, "sheet": data.get("sheet"), "absent": data.get("absent", "keep")}

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.amplitude.limits import MAX_PROPERTIES
-from etl.init import facts
-from etl.init import proposal as proposal_module
+from etl.init import column_proposals, facts
 from etl.init.names import texts_of
 from etl.init.recognisers import (
     DATE_FORMATS,
@@ -201,14 +200,14 @@ def test_names_that_amplitude_reserves_are_changed() -> None:
 
 def test_no_more_properties_are_proposed_than_amplitude_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_PROPERTIES == 1000
-    monkeypatch.setattr(proposal_module, "MAX_PROPERTIES", 30)
+    monkeypatch.setattr(column_proposals, "MAX_PROPERTIES", 30)
     source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(33)})
     assert len(properties_of(source)) == 30
     assert "left out" in proposed(source).text
 
 
 def dated(format_: str, kind: str = "date") -> dict[str, object]:
-    return {"type": kind, "transform": (Step("date_format", format_),)}
+    return {"type": kind, "transform": (Step("date_format", formats=(format_,)),)}
 
 
 @each_row(
