@@ -209,7 +209,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
         )
-        return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
+        return ProposedType(facts.as_text, "text", remark, spec)
     remarks = []
     if found.parts:
         (first, count), *others = ((name, facts.by_part[place]) for place, name in enumerate(found.parts))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from ..job import ColumnSpec, CsvOptions
+from ..job import CsvOptions
+from ..job.words import MAX_NAME
 from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
 from .column_proposals import propose_columns
@@ -21,7 +22,6 @@ from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
-_MAX_NAME: Final = 60
 # Called with the rows that were read, and how many there are if that is known.
 ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
@@ -73,7 +73,7 @@ def propose_job(
 
 def proposed_name(text: str) -> str:
     """The text as the name of a job."""
-    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:_MAX_NAME].rstrip("-.")
+    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:MAX_NAME].rstrip("-.")
     return name or "users"
 
 
@@ -130,14 +130,7 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
     )
     empty = {column.name for column in facts.columns.values() if column.missing == column.rows}
     columns = mappable(named, empty)
-    fields = {
-        field: ColumnSpec(
-            column=column,
-            too_long="truncate" if facts.columns[column].too_long else "reject",
-            nulls=facts.columns[column].own_nulls,
-        )
-        for field, column in columns.items()
-    }
+    fields = {field: facts.columns[column].as_text for field, column in columns.items()}
     devices = [name for name in facts.columns if is_device_id(name) and choice.field == "user_id"]
     used = {choice.facts.name, *devices, *columns.values()}
     rest = [column for column in facts.columns.values() if column.name not in used]
