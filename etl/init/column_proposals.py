@@ -183,9 +183,9 @@ def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
     else:
         remark += " Leave it out; if you must tell values apart, send a hash:"
     name = f"{_property(facts.name)}_{'hash' if facts.name.endswith('sha256') else 'sha256'}"
-    nulls = facts.own_nulls
-    hashed = PropertyLine(name, ColumnSpec(column=facts.name, transform=HASH, nulls=nulls), active=safe)
-    plain = PropertyLine(_property(facts.name), ColumnSpec(column=facts.name, nulls=nulls), active=False)
+    spec = ColumnSpec(column=facts.name, path=facts.path, nulls=facts.own_nulls)
+    hashed = PropertyLine(name, replace(spec, transform=HASH), active=safe)
+    plain = PropertyLine(_property(facts.name), spec, active=False)
     return ColumnProposal(facts.name, (remark,), (plain, hashed) if plainly else (hashed,), about)
 
 

@@ -106,7 +106,7 @@ class ColumnFacts:
     def as_text(self) -> ColumnSpec:
         """The spec that sends the values as text."""
         too_long: TooLong = "truncate" if self.too_long else "reject"
-        return ColumnSpec(column=self.name, too_long=too_long, nulls=self.own_nulls)
+        return ColumnSpec(column=self.name, path=self.path, too_long=too_long, nulls=self.own_nulls)
 
     @property
     def ids(self) -> IdFacts:

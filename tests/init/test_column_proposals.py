@@ -30,6 +30,7 @@ from tests.init.proposals import (
     job_of,
     properties_of,
     proposed,
+    rejects_of,
     spec_of,
     table_source,
 )
@@ -111,6 +112,17 @@ def test_all_personal_data_is_hashed_as_mail_addresses_are(name: str, values: li
     assert any(
         line.lstrip().startswith("# ") and f"{name}" in line for line in proposed(source).text.splitlines()
     )
+
+
+def test_data_about_people_and_fields_may_stand_in_objects(tmp_path: Path) -> None:
+    row = '{"user_id": "user-%d", "phone": {"$n": "+49 170 123456%d"}, "language": {"$t": "de"}}\n'
+    (tmp_path / "users.ndjson").write_text("".join(row % (number, number) for number in (1, 2)))
+    source = open_source(["users.ndjson"], folder=tmp_path)
+    job = job_of(proposed(source), source)
+    assert job.identification.fields["language"] == ColumnSpec(column="language", path=("$t",))
+    hashed = ColumnSpec(column="phone", path=("$n",), transform=HASH)
+    assert job.identification.operators["$set"] == {"phone_sha256": hashed}
+    assert rejects_of(job, source) == {}
 
 
 @pytest.mark.parametrize(
