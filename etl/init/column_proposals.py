@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ..amplitude.limits import MAX_STRING_LENGTH
+from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job import ColumnSpec, Step
 from ..job.problems import clipped
 from ..mapper.lists import TooLong
@@ -18,6 +18,8 @@ from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .facts import ColumnFacts, SourceFacts
 
 HASH: Final = (Step("trim"), Step("lower"), Step("sha256"))
@@ -65,6 +67,28 @@ class ColumnProposal:
         """Whether the column's values are sent as they are."""
         sent = [line.spec for line in self.lines if line.active]
         return any(all(step.verb != "sha256" for step in spec.transform) for spec in sent)
+
+
+def propose_columns(
+    columns: Iterable[ColumnFacts], source: SourceFacts, named: dict[str, str]
+) -> list[ColumnProposal]:
+    """The proposals for columns that are neither ids nor Amplitude's own fields, up to MAX_PROPERTIES.
+
+    No two active lines have one name. `named` has the columns with names of such fields.
+    """
+    proposals, names = list[ColumnProposal](), set[str]()
+    for column in columns:
+        if len(names) >= MAX_PROPERTIES:
+            break
+        found, lines = propose_column(column, source, named), list[PropertyLine]()
+        for line in found.lines:
+            name = line.name
+            while line.active and name in names:
+                name += "_"
+            names |= {name} if line.active else set()
+            lines.append(replace(line, name=name))
+        proposals.append(replace(found, lines=tuple(lines)))
+    return proposals
 
 
 def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str]) -> ColumnProposal:
@@ -159,9 +183,9 @@ def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
     else:
         remark += " Leave it out; if you must tell values apart, send a hash:"
     name = f"{_property(facts.name)}_{'hash' if facts.name.endswith('sha256') else 'sha256'}"
-    nulls = facts.own_nulls
-    hashed = PropertyLine(name, ColumnSpec(column=facts.name, transform=HASH, nulls=nulls), active=safe)
-    plain = PropertyLine(_property(facts.name), ColumnSpec(column=facts.name, nulls=nulls), active=False)
+    spec = ColumnSpec(column=facts.name, path=facts.path, nulls=facts.own_nulls)
+    hashed = PropertyLine(name, replace(spec, transform=HASH), active=safe)
+    plain = PropertyLine(_property(facts.name), spec, active=False)
     return ColumnProposal(facts.name, (remark,), (plain, hashed) if plainly else (hashed,), about)
 
 
@@ -185,7 +209,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
         )
-        return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
+        return ProposedType(facts.as_text, "text", remark, spec)
     remarks = []
     if found.parts:
         (first, count), *others = ((name, facts.by_part[place]) for place, name in enumerate(found.parts))

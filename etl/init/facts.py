@@ -18,6 +18,7 @@ from ..arrow.layout import text_layout
 from ..job import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
+from ..mapper.lists import TooLong
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from ..text import counted
@@ -100,6 +101,12 @@ class ColumnFacts:
     def own_nulls(self) -> tuple[str, ...]:
         """The words for null that may be values in other columns."""
         return tuple(sorted(word for word in self.nulls if is_short_word(word)))
+
+    @property
+    def as_text(self) -> ColumnSpec:
+        """The spec that sends the values as text."""
+        too_long: TooLong = "truncate" if self.too_long else "reject"
+        return ColumnSpec(column=self.name, path=self.path, too_long=too_long, nulls=self.own_nulls)
 
     @property
     def ids(self) -> IdFacts:
@@ -325,8 +332,8 @@ def read_facts(
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
     facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}
-    named = [(frozenset(some), file.format) for some, file in zip(names, source.files, strict=True) if some]
-    facts.everywhere = frozenset.intersection(*(some for some, _ in named)) if named else frozenset()
+    named = [(some, file.format) for some, file in zip(names, source.files, strict=True) if some]
+    facts.everywhere = frozenset(different).intersection(*(some for some, _ in named))
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()

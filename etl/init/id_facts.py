@@ -110,14 +110,12 @@ class IdFacts:
     def follow(self, column: pa.Array, numbers: NDArray[np.int64]) -> None:
         """Look whether the values of a batch, in rows `numbers`, go on to count the rows."""
         if self._starts and len(column):
-            first = str(column[0].as_py())
-            starts = {start for start in self._starts if first == str(int(numbers[0]) - 1 + start)}
-            written = column.cast(pa.string()) if starts else column
+            first = str(column[0].as_py())  # of most columns it says enough
             self._starts = {
                 start
-                for start in starts
-                if pc.all(pc.equal(written, pa.array(numbers - 1 + start).cast(pa.string()))).as_py()
-                and not written.null_count
+                for start in self._starts
+                if first == str(numbers[0] - 1 + start)
+                and column.cast(pa.string()).equals(pa.array(numbers - 1 + start).cast(pa.string()))
             }
 
     def add(self, values: Values, null: NDArray[np.bool_] | None = None) -> None:

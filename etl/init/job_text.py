@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job.problems import clipped
 from ..text import counted
 
@@ -44,9 +45,8 @@ def spec_text(spec: ColumnSpec) -> str:
         parts.append(f"path: {in_quotes('.'.join(spec.path))}")
     steps = []
     for step in spec.transform:
-        argument = in_quotes(step.argument) if step.argument else ""
-        if step.formats:
-            argument = f"[{', '.join(map(in_quotes, step.formats))}]"
+        texts = [in_quotes(text) for text in (step.argument, *step.formats) if text]
+        argument = f"[{', '.join(texts)}]" if len(texts) > 1 else "".join(texts)
         steps.append(f"{{{step.verb}: {argument}}}" if argument else step.verb)
     if steps:
         parts.append(f"transform: [{', '.join(steps)}]")
@@ -85,6 +85,7 @@ TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
     keep_trailing_newline=True,
     undefined=StrictUndefined,
 )
+TEMPLATES.globals |= {"MAX_PROPERTIES": MAX_PROPERTIES, "MIN_ID_LENGTH": MIN_ID_LENGTH}
 TEMPLATES.filters |= {
     "clipped": clipped,
     "comment": comment,

@@ -22,8 +22,9 @@ VOCABULARY: Final = tomllib.loads(files(__package__).joinpath("vocabulary.toml")
 # By kind: what a column has of people, what its values are called, and words in its name.
 PERSONAL_DATA: Final[dict[Personal, dict[str, str]]] = VOCABULARY["personal"]
 
-# `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
-_ALONE: Final = ("app_version", "language", "start_version")
+# The fields that are filled together or not at all, and those that belong to no family. `paying` isn't among
+# them: Amplitude takes only the word "true", which a column seldom means by itself.
+_TOGETHER: Final = (*FAMILIES, ("app_version",), ("language",), ("start_version",))
 _PERSON, _KEY, _DEVICE, _DEVICE_IDS = (
     "".join(VOCABULARY[name].split()) for name in ("id_person", "id_key", "id_device", "device_ids")
 )
@@ -158,16 +159,12 @@ def mappable(named: dict[str, str], empty: Collection[str]) -> dict[str, str]:
 
     `empty` columns complete a family, but fill no field by themselves.
     """
-    named = {name: column for name, column in named.items() if column not in empty or name not in _ALONE}
-    whole = {
-        name
-        for family in FAMILIES
-        if all(name in named for name in family) and any(named[name] not in empty for name in family)
-        for name in family
-    }
-    return {
-        name: named[name] for name in STRING_FIELDS if name in whole or (name in named and name in _ALONE)
-    }
+    found: dict[str, str] = {}
+    for fields in _TOGETHER:
+        columns = [named[name] for name in fields if name in named]
+        if len(columns) == len(fields) and not set(empty).issuperset(columns):
+            found.update(zip(fields, columns, strict=True))
+    return {name: found[name] for name in STRING_FIELDS if name in found}
 
 
 def part_of_family(column: str, named: dict[str, str]) -> str | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
-from ..job import ColumnSpec, CsvOptions
+from ..job import CsvOptions
+from ..job.words import MAX_NAME
 from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
-from .column_proposals import ColumnProposal, PropertyLine, propose_column
+from .column_proposals import propose_columns
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id, id_rejects
@@ -23,7 +22,6 @@ from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
-_MAX_NAME: Final = 60
 # Called with the rows that were read, and how many there are if that is known.
 ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
@@ -75,7 +73,7 @@ def propose_job(
 
 def proposed_name(text: str) -> str:
     """The text as the name of a job."""
-    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:_MAX_NAME].rstrip("-.")
+    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:MAX_NAME].rstrip("-.")
     return name or "users"
 
 
@@ -131,53 +129,28 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         and column.name in facts.everywhere
     )
     empty = {column.name for column in facts.columns.values() if column.missing == column.rows}
-    fields = {
-        field: ColumnSpec(
-            column=column,
-            too_long="truncate" if facts.columns[column].too_long else "reject",
-            nulls=facts.columns[column].own_nulls,
-        )
-        for field, column in mappable(named, empty).items()
-    }
+    columns = mappable(named, empty)
+    fields = {field: facts.columns[column].as_text for field, column in columns.items()}
     devices = [name for name in facts.columns if is_device_id(name) and choice.field == "user_id"]
-    used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
-    proposals, names, too_many = list[ColumnProposal](), set[str](), False
-    for column in facts.columns.values():
-        if column.name not in used:
-            if too_many := len(names) >= MAX_PROPERTIES:
-                break
-            found = propose_column(column, facts, named)
-            proposals.append(replace(found, lines=tuple(_with_own_name(line, names) for line in found.lines)))
+    used = {choice.facts.name, *devices, *columns.values()}
+    rest = [column for column in facts.columns.values() if column.name not in used]
+    proposals = propose_columns(rest, facts, named)
     mapped = {*used, *(proposal.column for proposal in proposals)}
-    words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
+    words = {word for column in mapped for word in facts.columns[column].nulls}
     values = {
+        "reading": reading,
         "source": facts,
         "choice": choice,
         "id_rejects": id_rejects(choice),
-        "min_id_length": MIN_ID_LENGTH,
         "proposals": proposals,
-        "names": names,
-        "too_many": too_many,
-        "max_properties": MAX_PROPERTIES,
-        "files": [file.name for file in source.files],
+        "too_many": len(proposals) < len(rest),
+        "devices": devices,
+        "fields": fields,
+        "nulls": sorted(word for word in words if not is_short_word(word)),
         "locations": [quoted(location.replace("$", "$$")) for location in locations],
         "file": visible(shell_word(file)),  # a line end in it would end the comment
         "name": proposed_name(name),
-        "reading": reading,
-        "nulls": sorted(word for word in words if not is_short_word(word)),
-        "devices": devices,
-        "fields": fields,
-        "warnings": source.warnings,
     }
     notes = TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
-    rejects = dict(Counter(choice.rejects) + facts.unreadable)
-    return Proposal(TEMPLATES.get_template("job_file.jinja").render(values), tuple(notes), rejects)
-
-
-def _with_own_name(line: PropertyLine, names: set[str]) -> PropertyLine:
-    """The line with a name that no other active one has; the `names` are those of these."""
-    name = line.name
-    while line.active and name in names:
-        name += "_"
-    names.update([name] if line.active else [])
-    return replace(line, name=name)
+    text = TEMPLATES.get_template("job_file.jinja").render(values)
+    return Proposal(text, tuple(notes), dict(choice.rejects + facts.unreadable))

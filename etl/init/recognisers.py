@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.layout import as_mask, text_layout
-from ..job import ColumnSpec
-from ..job.column_spec import date_step
+from ..job import ColumnSpec, Step
 from ..mapper.column import Column
 from ..mapper.numbers import FALSE, SPACES, TRUE
 from .names import VOCABULARY, texts_of
@@ -121,8 +120,8 @@ def luhn_valid(texts: pa.StringArray) -> Mask:
 
 def date_spec(formats: Iterable[str]) -> ColumnSpec:
     """The spec, without a column, that reads dates in strptime formats."""
-    step = date_step(formats)
-    timed = any("%M" in one for one in step.date_formats)
+    step = Step("date_format", formats=tuple(formats))
+    timed = any("%M" in one for one in step.formats)
     return ColumnSpec(type="datetime" if timed else "date", transform=(step,))
 
 

@@ -55,9 +55,10 @@ class Sample:
     @cached_property
     def codes(self) -> bool:
         """Whether most texts are codes of two letters; then words for null of two letters are codes, too."""
-        plain = ~self.fits["null"] if "null" in self.fits else np.zeros(0, np.bool_)
-        letters = matches(self.texts, TWO_LETTERS) if len(plain) else plain
-        return bool(0 < self.weight(plain) <= 2 * self.weight(letters & plain))
+        if "null" not in self.fits:
+            return False
+        plain = ~self.fits["null"]
+        return 0 < self.weight(plain) <= 2 * self.weight(plain & matches(self.texts, TWO_LETTERS))
 
     @cached_property
     def null(self) -> Mask:

@@ -7,7 +7,7 @@ sees the keys declared before its own in `info.data`, and `_role(info)` is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
@@ -34,10 +34,8 @@ from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Verb: TypeAlias = Literal[
-    "trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"
-]
 StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
+Verb: TypeAlias = Literal[StepWord, "prefix", "replace", "date_format"]
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 # What a spec is for: an id, another field, the time or a group of the identification, or an operator.
 SpecRole: TypeAlias = Literal["id", "field", "time", "group"] | str
@@ -86,24 +84,12 @@ class StepArgument:
 class Step:
     """One step of a column's transform."""
 
-    # `prefix` and `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`:
-    # wherever `from` stands in the value it becomes `to`, one pair after the other. `formats` has those of a
-    # `date_format` with several, of which the first that fits counts.
+    # `prefix` has a string in `argument`. `replace` has `pairs` (from, to), used one after the other: `from`
+    # becomes `to` wherever it stands in the value. `date_format` has `formats`; the first that fits counts.
     verb: Verb
     argument: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
-
-    @property
-    def date_formats(self) -> tuple[str, ...]:
-        """The formats of a `date_format`."""
-        return self.formats or (self.argument,)
-
-
-def date_step(formats: Iterable[str]) -> Step:
-    """The step that reads dates in the first of these formats that fits."""
-    first, *others = formats
-    return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
 
 
 def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
@@ -119,7 +105,7 @@ def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
         if given.prefix is not None:
             return Step("prefix", given.prefix)
         if given.date_format is not None:
-            return date_step(given.date_format)
+            return Step("date_format", formats=tuple(given.date_format))
     elif word is None:
         raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
     elif word not in StepArgument.__slots__:
@@ -200,7 +186,7 @@ def _of_column(value: object, info: ValidationInfo) -> object:
 def _of_date(given: str | None, info: ValidationInfo) -> str | None:
     """The `unit` or the `timezone` of a column of dates or times."""
     role, type_, steps = _role(info), info.data.get("type"), info.data.get("transform", ())
-    formats = [one for step in steps if step.verb == "date_format" for one in step.date_formats]
+    formats = [one for step in steps for one in step.formats]
     dated = type_ in {"date", "datetime"} or (type_ is None and role == "time")
     if info.field_name == "unit" and formats:
         raise ValueError("does nothing beside `date_format`: it is for numbers")

@@ -138,11 +138,10 @@ _IdentificationKeys: Final = keyed_section(
 def _identification(keys: dict[str, Any]) -> Identification:
     given = {name: value for name, value in keys.items() if value}
     operators = {name: value for name, value in given.get("user_properties", {}).items() if value}
-    columns = [name for name in _OPERATORS if name in operators]
     return Identification(
         fields={name: given[name] for name in _FIELDS if name in given},
         groups=dict(sorted(given.get("groups", {}).items())),
-        operators={name: dict(sorted(operators[name].items())) for name in columns},
+        operators={name: dict(sorted(operators[name].items())) for name in _OPERATORS if name in operators},
         unset=tuple(sorted(operators.get("$unset", ()))),
         clear_all="$clearAll" in operators,
     )

@@ -36,7 +36,8 @@ _TOO_DEEP: Final = f"this is nested deeper than {MAX_NESTING} levels"
 # Outside of what YAML calls printable; the byte order mark is taken off before.
 _UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPED_PAIR = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+# An escaped backslash, or the two escapes of one character.
+_ESCAPED_PAIR = re.compile(r"\\\\|(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 # The parser's message, and ours. Those marked with + are about where the broken part begins.
 _SYNTAX_ERRORS: Final = {
     r"mapping values are not allowed": "there is a `:` too many here; quote text that holds `: `, or check "
@@ -300,11 +301,6 @@ def _as_yaml(text: str) -> str:
         json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-    def one_escape(match: re.Match[str]) -> str:
-        if match[1] is None:  # an escaped backslash
-            return match[0]
-        high, low = int(match[1], 16) - 0xD800, int(match[2], 16) - 0xDC00
-        return f"\\U{0x10000 + high * 0x400 + low:08X}"
-
-    return _ESCAPED_PAIR.sub(one_escape, text.replace("\t", " "))
+    return _ESCAPED_PAIR.sub(
+        lambda found: json.loads(f'"{found[0]}"') if found[1] else found[0], text.replace("\t", " ")
+    )

@@ -169,12 +169,12 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     `remark` is what is odd about the source.
     """
     lacks = lacking(job, columns)
-    unknown = [(path, spec.column) for path, spec in job.identification.specs() if spec.column in lacks]
+    near = {name: did_you_mean(name, columns if len(lacks) <= MAX_UNKNOWN else ()) for name in lacks}
     found = []
-    for path, column in unknown:
-        near = did_you_mean(column or "", columns if len(unknown) <= MAX_UNKNOWN else ())
-        message = f"the source has no column `{clipped(column or '')}` (for `{clipped(path)}`){near}"
-        found.append(Fault(message, job.lines.get(path)))
+    for path, spec in job.identification.specs():
+        if spec.column in near:
+            column = f"`{clipped(spec.column)}` (for `{clipped(path)}`){near[spec.column]}"
+            found.append(Fault(f"the source has no column {column}", job.lines.get(path)))
     if not found:
         return
     listed = "the source has no columns"

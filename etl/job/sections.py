@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from ..amplitude.limits import TransportName
-from . import words
+from . import run_options, words
 from .run_options import PATTERNS, RUN_OPTIONS
 from .words import SECTION, Flag, Text, key, keyed_section, matching, optional
 
@@ -166,9 +166,9 @@ def _file_type(kind: str) -> Any:
     return Flag if kind == "flag" else Text
 
 
-_TEXTS: Final = "\n".join(f"- {name}: {one.text}" for name, one in RUN_OPTIONS.items())
+_RUN: Final = "Options of the command; None where the file has none. Paths are relative to the file."
 RunOptions: Final = keyed_section(
     "RunOptions",
-    f"Options of the command; None where the file has none. Paths are relative to the file.\n\n{_TEXTS}",
+    f"{_RUN}\n\n{run_options.__doc__}",
     {name: _file_type(one.kind) for name, one in RUN_OPTIONS.items()},
 )

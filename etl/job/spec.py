@@ -64,8 +64,6 @@ PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
-# The fingerprint has these keys, and of all others those that are given.
-_ALWAYS_HASHED: Final = ("identification", "csv", "changes", "transform", "partial_families")
 _SENDS_NOTHING: Final = {
     *("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines", "digest")
 }
@@ -209,14 +207,13 @@ def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] 
 
 
 def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, str]) -> Job:
-    data, problems, job = document.data, list(document.problems), None
-    default = stated = PurePath(name).stem
+    data, problems, job, default = document.data, list(document.problems), None, ""
     try:
-        default = stated = words.job_name(default)
+        default = words.job_name(PurePath(name).stem)
     except ValueError as error:
         message = f"the file's name can't name the job: a name {error}. Add a line `name: NAME`"
         problems += [] if "name" in data else [Problem((), message)]
-        default = stated = ""
+    stated = default
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
     context = {"environ": environ, "sheet": data.get("sheet"), "absent": data.get("absent", "keep")}
@@ -263,10 +260,9 @@ def _digest(content: object) -> str:
 
 def _meaning(job: Job) -> dict[str, Any]:
     """The keys of a job that change what is sent; of the destination, where to and how."""
-    content = {key: getattr(job, key) for key in _ALWAYS_HASHED} | {"version": FINGERPRINT_VERSION}
-    content["destination"] = Destination(job.destination.endpoint, job.destination.transport)
-    further = {key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}}
-    return content | further
+    content = {key: value for key, value in _given(job).items() if key not in _SENDS_NOTHING}
+    where = Destination(job.destination.endpoint, job.destination.transport)
+    return content | {"destination": where, "version": FINGERPRINT_VERSION}
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------

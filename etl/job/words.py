@@ -196,9 +196,7 @@ def line_count(value: Data) -> int:
 def encoding(text: str) -> str:
     """A text encoding that Python knows, by the name Python gives it."""
     try:
-        b"a".decode(text)
-    except UnicodeError:
-        pass  # it is known, though it can't read a single byte
+        "a".encode(text)
     except (LookupError, ValueError) as error:
         near = did_you_mean(text, KNOWN_ENCODINGS)
         fault = f"is `{clipped(text)}`, which is not a text encoding that Python knows{near}"

@@ -123,7 +123,7 @@ def apply_steps(
 def _apply(texts: pa.Array, step: Step, zone: str | None) -> pa.Array | ColumnValues:
     match step.verb:
         case "date_format":
-            return parse_formats(texts, step.date_formats, zone)
+            return parse_formats(texts, step.formats, zone)
         case "hex":
             return hex_text(texts)
         case "uuid":

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.amplitude.limits import MAX_PROPERTIES
-from etl.init import facts
-from etl.init import proposal as proposal_module
+from etl.init import column_proposals, facts
 from etl.init.names import texts_of
 from etl.init.recognisers import (
     DATE_FORMATS,
@@ -31,6 +30,7 @@ from tests.init.proposals import (
     job_of,
     properties_of,
     proposed,
+    rejects_of,
     spec_of,
     table_source,
 )
@@ -112,6 +112,17 @@ def test_all_personal_data_is_hashed_as_mail_addresses_are(name: str, values: li
     assert any(
         line.lstrip().startswith("# ") and f"{name}" in line for line in proposed(source).text.splitlines()
     )
+
+
+def test_data_about_people_and_fields_may_stand_in_objects(tmp_path: Path) -> None:
+    row = '{"user_id": "user-%d", "phone": {"$n": "+49 170 123456%d"}, "language": {"$t": "de"}}\n'
+    (tmp_path / "users.ndjson").write_text("".join(row % (number, number) for number in (1, 2)))
+    source = open_source(["users.ndjson"], folder=tmp_path)
+    job = job_of(proposed(source), source)
+    assert job.identification.fields["language"] == ColumnSpec(column="language", path=("$t",))
+    hashed = ColumnSpec(column="phone", path=("$n",), transform=HASH)
+    assert job.identification.operators["$set"] == {"phone_sha256": hashed}
+    assert rejects_of(job, source) == {}
 
 
 @pytest.mark.parametrize(
@@ -201,14 +212,14 @@ def test_names_that_amplitude_reserves_are_changed() -> None:
 
 def test_no_more_properties_are_proposed_than_amplitude_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_PROPERTIES == 1000
-    monkeypatch.setattr(proposal_module, "MAX_PROPERTIES", 30)
+    monkeypatch.setattr(column_proposals, "MAX_PROPERTIES", 30)
     source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(33)})
     assert len(properties_of(source)) == 30
     assert "left out" in proposed(source).text
 
 
 def dated(format_: str, kind: str = "date") -> dict[str, object]:
-    return {"type": kind, "transform": (Step("date_format", format_),)}
+    return {"type": kind, "transform": (Step("date_format", formats=(format_,)),)}
 
 
 @each_row(

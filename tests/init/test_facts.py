@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from etl.init import facts
 from etl.init.id_facts import DistinctCounter
 from etl.init.recognisers import NULLS, are_null
-from tests.init.proposals import job_of, proposed, rejects_of, table_source
+from etl.reader import open_source
+from tests.init.proposals import column_source, job_of, proposed, rejects_of, spec_of, table_source
 
 words = st.sampled_from(sorted(NULLS))
 blanks = st.text(" \t\u00a0\u3000", max_size=2)
@@ -67,3 +70,19 @@ def test_rejects_are_told_as_they_come_whatever_column_is_the_id(
     source = table_source(columns)
     proposal = proposed(source)
     assert proposal.rejects == rejects_of(job_of(proposal, source), source)
+
+
+def test_what_stays_text_after_all_is_sent_as_its_remarks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "MOST_KEPT", 2_000)
+    column_source(tmp_path, [str(number) for number in range(2_500)])
+    (tmp_path / "users.csv").rename(tmp_path / "numbers.csv")
+    column_source(tmp_path, ["NA"] * 100 + [f"{'x' * 1_100}{number}" for number in range(1_000)])
+    source = open_source(["numbers.csv", "users.csv"], folder=tmp_path)
+    proposal = proposed(source)
+    assert "v stays text" in proposal.text
+    assert "1,000 values of more than 1,024 characters will be cut" in proposal.text
+    assert "100 of 3,600 rows empty" in proposal.text
+    assert (spec_of(source).too_long, spec_of(source).nulls) == ("truncate", ("NA",))
+    assert proposal.rejects == rejects_of(job_of(proposal, source), source) == {}

@@ -43,7 +43,7 @@ def test_a_comment_never_leaves_its_line(text: str) -> None:
 steps = st.one_of(
     st.sampled_from(["trim", "lower", "upper", "sha256"]).map(lambda word: Step(word)),  # type: ignore[arg-type]
     texts.map(lambda text: Step("prefix", text)),
-    st.just(Step("date_format", "%d/%m/%Y")),
+    st.just(Step("date_format", formats=("%d/%m/%Y",))),
     st.just(Step("date_format", formats=("%d/%m/%Y", "%Y-%m-%d"))),
 )
 words = texts.filter(lambda text: text == text.strip())

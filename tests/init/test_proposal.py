@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.init import Proposal, facts, propose_job
-from etl.init import proposal as proposal_module
+from etl.init import Proposal, column_proposals, facts, propose_job
 from etl.job import Job
 from etl.model import RowRange
 from etl.pipeline.plan import plan_job
@@ -82,7 +81,7 @@ def test_of_a_wide_source_the_first_columns_are_looked_at_and_likely_ids(
     empty: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(facts, "LOOKED_AT", 60)
-    monkeypatch.setattr(proposal_module, "MAX_PROPERTIES", 30)
+    monkeypatch.setattr(column_proposals, "MAX_PROPERTIES", 30)
     value = None if empty else "x"
     columns = {f"c{number}": pa.array([value, value], pa.string()) for number in range(60 + 500)}
     source = table_source(columns | {"user_id": ["user-1", "user-2"]})

@@ -300,6 +300,7 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
         ("csv: {quote: ''}", "must be one character"),
         ("csv: {encoding: utf-9}", "did you mean `utf-8`?"),
         ("csv: {encoding: hex}", "not a text encoding that Python knows"),
+        ("csv: {encoding: undefined}", "not a text encoding that Python knows"),
         ('csv: {encoding: "a\\0b"}', "not a text encoding that Python knows"),
         ("destination: {transport: udp}", "it must be `identify` or `batch`"),
     ],

@@ -129,7 +129,7 @@ def test_steps_keep_their_order() -> None:
         Step("prefix", "7"),
         Step("sha256"),
         Step("replace", pairs=(("b", "no"), ("a", ""))),
-        Step("date_format", "%d/%m/%Y"),
+        Step("date_format", formats=("%d/%m/%Y",)),
     )
 
 

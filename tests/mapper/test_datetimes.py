@@ -25,7 +25,7 @@ FORMATS = ("%d.%m.%Y", "%Y-%m-%d", "%d/%m/%y")
 
 
 def formats(*given: str) -> tuple[Step, ...]:
-    return (Step("date_format", formats=given) if len(given) > 1 else Step("date_format", given[0]),)
+    return (Step("date_format", formats=given),)
 
 
 def test_the_first_format_that_fits_counts() -> None:
@@ -307,7 +307,7 @@ def test_other_types_as_the_time_of_an_event() -> None:
 
 def test_a_job_may_say_how_its_times_are_written() -> None:
     german = pa.array(["01.05.2024 12:00", "", "2024"])
-    steps = (Step("date_format", "%d.%m.%Y %H:%M"),)
+    steps = (Step("date_format", formats=("%d.%m.%Y %H:%M",)),)
     assert event_times(german, text=True, transform=steps) == [NOON, None, "<bad_date>"]
     assert event_times(pa.array(["1714564800", "2024-05-01"]), text=True, type="integer") == [
         NOON,

@@ -195,7 +195,8 @@ def test_steps_may_set_an_id_right_but_not_hide_what_is_wrong(steps: list[Step],
     ("format_", "expected"), [("%d.%m.%Y", "2024-12-31"), ("%d.%m.%Y %H:%M", "<bad_date>")]
 )
 def test_a_date_may_be_an_id(format_: str, expected: str) -> None:
-    assert ids_of(pa.array(["31.12.2024"]), transform=(Step("date_format", format_),)) == [expected]
+    steps = (Step("date_format", formats=(format_,)),)
+    assert ids_of(pa.array(["31.12.2024"]), transform=steps) == [expected]
 
 
 @pytest.mark.parametrize("type_", ["number", "integer"])

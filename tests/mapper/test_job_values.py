@@ -14,7 +14,7 @@ TRIM, LOWER, UPPER, SHA256 = (Step(word) for word in ("trim", "lower", "upper", 
 
 
 def dated(format_: str, *texts: str | None, **spec: Any) -> list[Any]:
-    return outcomes(list(texts), transform=(Step("date_format", format_),), **spec)
+    return outcomes(list(texts), transform=(Step("date_format", formats=(format_,)),), **spec)
 
 
 STEPS: list[tuple[tuple[Step, ...], str, str | None]] = [
@@ -84,5 +84,5 @@ def test_a_date_format_fits_both_types() -> None:
 
 
 def test_a_step_after_a_date_format_works_on_its_text() -> None:
-    steps = (Step("date_format", "%d/%m/%Y"), Step("prefix", "born "))
+    steps = (Step("date_format", formats=("%d/%m/%Y",)), Step("prefix", "born "))
     assert outcomes(["03/08/1971"], transform=steps) == ["born 1971-08-03"]

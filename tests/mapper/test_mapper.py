@@ -59,7 +59,7 @@ RULES: list[tuple[dict[str, Any], Callable[[str], object]]] = [
     ({"type": "datetime"}, reference.datetime),
     ({"type": "list"}, reference.list_),
     ({"transform": (Step("trim"), Step("sha256"))}, reference.hashed),
-    ({"transform": (Step("date_format", "%d/%m/%Y"),)}, reference.day_first),
+    ({"transform": (Step("date_format", formats=("%d/%m/%Y",)),)}, reference.day_first),
 ]
 
 
