@@ -237,7 +237,7 @@ def test_where_something_is_scarce_this_process_makes_the_chunks(scarce: str) ->
     os.close(lock)
     assert made_by == [os.getpid()]
     assert_same(came[1], chunk(2))
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # fewer: what an earlier test left has ended
 
 
 BUSY = """
@@ -320,5 +320,5 @@ def test_no_descriptor_and_no_process_is_left() -> None:
     before, others = open_descriptors(), children.read_text()
     for _ in range(3):
         apart(lambda: iter([[chunk(1), chunk(2)]]), lambda _: None)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # fewer: what an earlier test left has ended
     assert children.read_text() == others
