@@ -166,7 +166,7 @@ class _Search:
                     self.left_out[ending] += 1
         elif info.type == fs.FileType.File:
             stored = isinstance(self.system, Store)
-            yield StoreFile(self.system, info) if stored else StoredFile(name, self.system, info.path)
+            yield StoreFile(self.system, info) if stored else StoredFile(name, info.path)
         elif info.type != fs.FileType.NotFound:
             yield PipedFile(name, lambda: Path(info.path).open("rb", buffering=0))  # noqa: SIM115
 

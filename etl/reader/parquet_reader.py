@@ -145,7 +145,7 @@ class ParquetReader(FileReader):
 
     def _seekable(self, given: InputFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
-        if given.seekable and given.codec is None:
+        if given.repeatable and given.codec is None:
             return given
         copy = TemporaryCopy(self.name)
         with source_errors(self.name), closing(given.unpacked()) as stream:

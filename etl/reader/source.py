@@ -13,7 +13,6 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
@@ -106,7 +105,7 @@ class Source:
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
-        stored = StoredFile(self._entries[file].file.name, fs.LocalFileSystem(), str(path))
+        stored = StoredFile(self._entries[file].file.name, str(path))
         return self._with_entry(file, _opened(stored, ReadOptions(batch_rows=self._batch_rows)))
 
     def _with_entry(self, file: int, entry: _Entry) -> Source:
