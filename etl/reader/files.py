@@ -33,6 +33,7 @@ _END: Final = 1 << 16
 _POLL_MILLISECONDS: Final = 100
 
 _AGAIN: Final = "copy or export it again"
+_DECRYPT: Final = "decrypt it first: encrypted Parquet files can't be read"
 _PATH: Final = "check the path; relative paths start at the job file's folder"
 # Types of errors with patterns of their messages, what they mean, and what to do; the first that fits counts.
 _ERRORS: Final = (
@@ -40,7 +41,7 @@ _ERRORS: Final = (
     (PermissionError, "", "may not be read by this user", "give this user the right to read it"),
     (Exception, "Truncated compressed stream", "ends in the middle of its compressed data", _AGAIN),
     (Exception, "decompress failed|inflate failed", "holds damaged compressed data", _AGAIN),
-    (Exception, "decrypt|encrypted", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
+    (Exception, "decrypt|encrypted", "is encrypted", _DECRYPT),
 )
 
 Stopped = Callable[[], bool]
@@ -158,7 +159,7 @@ class StoredFile(InputFile):
     def state(self) -> tuple[int | None, int | None]:
         """Ask the file system."""
         with source_errors(self.name):
-            found = os.stat(self.path)
+            found = Path(self.path).stat()
         return found.st_size, found.st_mtime_ns
 
     def identity(self) -> object:
@@ -269,9 +270,13 @@ class TemporaryCopy(InputFile):
         """Return `count` bytes, fewer at the end."""
         return os.pread(self._file.fileno(), count, start)
 
+    def fetch(self) -> int:
+        """Return its size."""
+        return self.size
+
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
-        return pa.PythonFile(PositionedStream(self.read_at, lambda: self.size), mode="r")
+        return pa.PythonFile(PositionedStream(self.read_at, self.fetch), mode="r")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
