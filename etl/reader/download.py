@@ -28,6 +28,7 @@ _NOT_THAT_PART: Final = 416
 _GONE: Final = frozenset({404, 410})
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "propsync"}
 _SAFE_IN_URL: Final = "%/:?#[]@!$&'()*+,;=~"
+_WAITS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -39,11 +40,7 @@ class WebFile(TemporaryCopy):
     """
 
     def __init__(
-        self,
-        name: str,
-        address: str,
-        silence: float = 60.0,
-        waits: Sequence[float] = (1.0, 2.0, 5.0, 15.0, 30.0),
+        self, name: str, address: str, silence: float = 60.0, waits: Sequence[float] = _WAITS
     ) -> None:
         super().__init__(name)
         self._address, self._silence, self._waits = address, silence, waits
@@ -55,7 +52,7 @@ class WebFile(TemporaryCopy):
 
     def fetch(self) -> int:
         """Copy all of it, and return its size."""
-        self._need(None)
+        self._need(_HEAD + 1)
         return self.size
 
     def state(self) -> tuple[int | None, int | None]:
@@ -79,11 +76,10 @@ class WebFile(TemporaryCopy):
         self._need(start + count)
         return super().read_at(start, count)
 
-    def _need(self, until: int | None) -> None:
-        """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
-        everything = until is None or until > _HEAD
+    def _need(self, until: int) -> None:
+        """Copy at least so many bytes; beyond the head always all. Raises SourceError, StateError."""
         with self._lock:
-            while not self._whole and (everything or self.size < (until or 0)):
+            while not self._whole and (until > _HEAD or self.size < until):
                 chunk = self._next_chunk()
                 self.append(chunk)
                 if not chunk:

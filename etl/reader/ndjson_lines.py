@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from itertools import groupby, zip_longest
+from itertools import groupby
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -77,8 +77,9 @@ class LineBlock(NamedTuple):
 class JsonLine(NamedTuple):
     """The object in a line that isn't blank, or why there is none.
 
-    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float.
-    `origin` is that of a reject (`model.Reject`).
+    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float. In a
+    reject file the row is that of the line `rejected`, `origin` is that of the reject (`model.Reject`), and
+    `run` the number of the run that rejected it, -1 for none.
     """
 
     text: bytes
@@ -86,6 +87,8 @@ class JsonLine(NamedTuple):
     reason: str = ""
     plain: bool = True
     origin: str = ""
+    rejected: bytes = b""
+    run: int = -1
 
 
 def block_of(data: bytes) -> LineBlock:
@@ -231,7 +234,7 @@ class RejectGroup(NamedTuple):
     `typed` has the columns whose values are known exactly, a value for each line.
     """
 
-    lines: list[tuple[bytes, JsonLine]]
+    lines: list[JsonLine]
     text: bool
     typed: Mapping[str, pa.Array]
 
@@ -250,49 +253,39 @@ def origin_of(reject: Row) -> str:
 def rejected_row(line: JsonLine) -> JsonLine:
     """Return the row in a line of a reject file, as it was rejected."""
     reject = line.row or {}
-    values = reject.get("values")
+    values, run = reject.get("values"), reject.get("run")
     if isinstance(values, dict):
         origin = origin_of(reject)
         text = join_origin(dump_json(values).encode("utf-8", "surrogateescape"), origin)
-        return JsonLine(text, values, plain=line.plain, origin=origin)
+        run = run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
+        return JsonLine(text, values, plain=line.plain, origin=origin, rejected=line.text, run=run)
     quoted = excerpt(line.text.decode(errors="backslashreplace"))
     return line._replace(row=None, reason=f"{quoted} holds no rejected row")
 
 
-def run_of(line: bytes) -> int:
-    """Return the number of the run that rejected the row of this line; -1 if the line has none."""
-    run = (read_line(line).row or {}).get("run")
-    return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
-
-
-def group_rejects(lines: Iterable[tuple[bytes, JsonLine]], columns: Sequence[str]) -> Iterator[RejectGroup]:
+def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator[RejectGroup]:
     """Group the lines of a block, in their order; `typed` has those of these columns."""
-    found = list[tuple[bytes, JsonLine, dict[str, pa.Array]]]()
-    for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[1].origin)):
-        alike, before = list(group), list[Row]()
+    for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[0].origin)):
+        alike = list(group)
+        found = [(line, dict[str, pa.Array]()) for line, _ in alike]
         if schema:
-            (whole,) = pa.Table.from_batches([rows for _, _, rows in alike]).combine_chunks().to_batches()
-            before = [orjson.loads(row) for row in original_values(whole, range(len(alike)))]
-        for (text, line, rows), old in zip_longest(alike, before):
-            found.append((text, line, _typed_values(rows, old, line.row or {}, columns) if schema else {}))
-    for (origin, names), of_kind in groupby(found, lambda one: (_shared(one[1].origin), tuple(one[2]))):
-        texts, read, each = zip(*of_kind, strict=True)
-        typed = {name: pa.concat_arrays([values[name] for values in each]) for name in names}
-        yield RejectGroup(list(zip(texts, read, strict=True)), origin == CSV_ORIGIN, typed)
+            (whole,) = pa.Table.from_batches([rows for _, rows in alike]).combine_chunks().to_batches()
+            before = map(orjson.loads, original_values(whole, range(len(alike))))
+            for (line, known), (_, rows), old in zip(found, alike, before, strict=True):
+                known |= _typed_values(rows, old, line.row or {}, columns)
+        for (text, *names), some in groupby(found, lambda one: (one[0].origin == CSV_ORIGIN, *one[1])):
+            read, each = zip(*some, strict=True)
+            typed = {name: pa.concat_arrays([known[name] for known in each]) for name in names}
+            yield RejectGroup(list(read), text, typed)
 
 
-def _shared(origin: str) -> str:
-    return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
-
-
-def _restored(pair: tuple[bytes, JsonLine]) -> tuple[bytes, JsonLine, pa.RecordBatch | None]:
+def _restored(line: JsonLine) -> tuple[JsonLine, pa.RecordBatch | None]:
     """A line, and the typed values of its origin; a bad line if these are damaged."""
-    text, line = pair
     try:
-        return text, line, arrow_row(line.origin) if origin_schema(line.origin) else None
+        return line, arrow_row(line.origin) if origin_schema(line.origin) else None
     except ValueError as error:
         reason = f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
-        return text, line._replace(row=None, reason=reason, origin=""), None
+        return line._replace(row=None, reason=reason, origin=""), None
 
 
 def _typed_values(

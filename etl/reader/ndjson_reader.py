@@ -46,7 +46,6 @@ from .ndjson_lines import (
     read_line,
     refuse_other_json,
     rejected_row,
-    run_of,
 )
 
 SCANNED: Final = 1 << 25
@@ -91,7 +90,7 @@ class NdjsonReader(FileReader):
         if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
             return left
         for block in self._blocks():
-            for _, line in self._lines(block):
+            for line in self._lines(block):
                 left = [name for name in left if name not in (line.row or {})]
             if not left:
                 break
@@ -149,14 +148,14 @@ class NdjsonReader(FileReader):
                 self.note_read(rows, position[0])
                 yield block
 
-    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[tuple[bytes, JsonLine]]:
-        """Each line, and the row in it, in a reject file as it was rejected; `strict`: if it is plain."""
+    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[JsonLine]:
+        """The row in each line, in a reject file as it was rejected; `strict`: if it is plain."""
         long = block.long
         for text in block.lines():
             line = read_line(text, long=long)
             line = rejected_row(line) if self.holds_rejects else line
             bad = strict and not line.plain
-            yield text, line._replace(row=None, reason=not_json(line.text)) if bad else line
+            yield line._replace(row=None, reason=not_json(line.text)) if bad else line
 
     # --- the columns -------------------------------------------------------------------------------------
 
@@ -165,7 +164,7 @@ class NdjsonReader(FileReader):
         left = self._scanned_bytes
         for block in self._blocks():
             long = block.long
-            yield from ((line, long) for _, line in self._lines(block) if line.row is not None)
+            yield from ((line, long) for line in self._lines(block) if line.row is not None)
             left -= len(block.data)
             if left <= 0:
                 self._partly = True
@@ -202,7 +201,7 @@ class NdjsonReader(FileReader):
 
     def _line_by_line(
         self,
-        lines: Iterable[tuple[bytes, JsonLine]],
+        lines: Iterable[JsonLine],
         row: int,
         kinds: Mapping[str, pa.DataType],
         *,
@@ -213,23 +212,25 @@ class NdjsonReader(FileReader):
 
         `typed` are columns whose values are known, one for each of the lines.
         """
-        rejects, good = list[Reject](), list[tuple[int, bytes, bytes, list[Any]]]()
-        for place, (text, line) in enumerate(lines):
+        rejects, good = list[Reject](), list[tuple[int, JsonLine, list[Any]]]()
+        for place, line in enumerate(lines):
             try:
-                good.append((place, text, line.text, line_values(line, kinds, fit=fit)))
+                good.append((place, line, line_values(line, kinds, fit=fit)))
             except MisfitError as misfit:
-                shown = checked_json({"line": text.decode(errors="backslashreplace")})
+                text = (line.rejected or line.text).decode(errors="backslashreplace")
+                shown = checked_json({"line": text})
                 rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
-        places = pa.array([place for place, _, _, _ in good], pa.int64())
+        places = pa.array([place for place, _, _ in good], pa.int64())
         arrays = [
-            typed[name].take(places) if name in typed else as_column([one[3][at] for one in good], kind)
+            typed[name].take(places)
+            if name in typed
+            else as_column([values[at] for _, _, values in good], kind)
             for at, (name, kind) in enumerate(kinds.items())
         ]
         # A batch without columns has rows, too.
         rows = pa.RecordBatch.from_arrays([*arrays, pa.nulls(len(good))], names=[*kinds, "\x00rows"])
-        runs = [run_of(text) for _, text, _, _ in good] if self.holds_rejects else None
         return replace(
             self.batch(row, rows.select(list(range(len(arrays)))), rejects),
-            originals=pa.array([text for _, _, text, _ in good], pa.binary()),
-            runs=None if runs is None else np.array(runs, dtype=np.int64),
+            originals=pa.array([line.text for _, line, _ in good], pa.binary()),
+            runs=np.array([line.run for _, line, _ in good], np.int64) if self.holds_rejects else None,
         )

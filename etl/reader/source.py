@@ -45,14 +45,11 @@ class _Entry:
         arrays = [own[name] for name in columns]
         rows = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.rows
         originals = batch.originals
-        if originals is not None and self.added:  # they stand in front of the others
-            added = orjson.dumps(self.added)[:-1]
-            escaped = added.replace(b"\\", rb"\\")
-            alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", escaped + b"}")
-            whole = pc.starts_with(alone, pattern=added)
-            originals = pc.if_else(
-                whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", escaped + b",")
-            )
+        if originals is not None and self.added:  # they stand in front of the others, if there are any
+            added = orjson.dumps(self.added)[:-1].replace(b"\\", rb"\\")
+            for first, separator in ((b'"', b","), (rb"\}", b"")):
+                begin = rb"^\s*\{\s*(" + first + rb")"
+                originals = pc.replace_substring_regex(originals, begin, added + separator + rb"\1")
         return replace(batch, source=self.file.name, file=number, rows=rows, originals=originals)
 
 

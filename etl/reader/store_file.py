@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from typing import Final
 
@@ -21,7 +21,7 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import ByteRange, InputFile, PositionedStream, Stopped
 from .parquet_reader import ParquetReader
-from .stores import Kept, Seen, Store, look, never
+from .stores import Piece, Seen, Store, look, never
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
@@ -33,8 +33,6 @@ _CONNECTIONS: Final = 4
 FILES_AHEAD: Final = 8
 _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
 
-Pieces = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
-
 
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
@@ -43,7 +41,6 @@ class StoreFile(InputFile):
     until those of others need the room.
     """
 
-    repeatable = True
     versioned = True
     piece_bytes = _PIECE
     following: Sequence[StoreFile] = ()
@@ -54,7 +51,6 @@ class StoreFile(InputFile):
         self._seen = store.seen.pop(info.path, None)
         self._looking = threading.Lock()
         self._coming: threading.Thread | None = None
-        self._fault: Exception | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
@@ -109,7 +105,7 @@ class StoreFile(InputFile):
 
     def kept(self, start: int, stop: int) -> bytes | None:
         """Return these bytes if they are kept."""
-        begin, data, _ = self._kept()
+        begin, data = self._kept()
         there = begin <= start and stop <= begin + len(data)
         return data[start - begin : stop - begin] if there else None
 
@@ -120,23 +116,18 @@ class StoreFile(InputFile):
             raise self._changed()
 
     def head(self) -> bytes:
-        """Return the first 256 KiB, and keep them; rows may be made of them."""
-        return self._end(0, _HEAD, check=True)
+        """Return the first 256 KiB, and keep them."""
+        return self._end(0, _HEAD)
 
     def tail(self) -> bytes:
         """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
-        start = max(0, self.size() - _TAIL)
-        found = self._end(start, _TAIL, check=False)
-        return found if found.endswith(b"PAR1") else self._end(start, _TAIL, check=True)
+        return self._end(max(0, self.size() - _TAIL), _TAIL)
 
     def fetch(self) -> None:
-        """Wait for what is being fetched of it, and raise what went wrong."""
+        """Wait for what is being fetched of it."""
         coming, self._coming = self._coming, None
         if coming is not None:
             coming.join()
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
@@ -159,41 +150,41 @@ class StoreFile(InputFile):
             yield from (pa.BufferReader(whole) for _ in parts)
             return
         with closing(_Ahead(self)) as ahead:
-            current: Future[Pieces] | None = None
+            current: Future[list[Piece]] | None = None
             for following in chain(map(ahead.submit, parts), [None]):
                 if current is not None:
                     yield self._stream(current.result())
                 current = following
 
     def _come(self, whole: bool) -> None:
-        try:
+        with suppress(Exception):  # it is tried again where the file is used, and raised there
             size = self._opened(never).size
             if whole and size <= _SMALL:
-                self._end(0, size, check=True)
+                self._end(0, size)
             elif not whole:
                 self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.head()
-        except Exception as error:  # noqa: BLE001 - it is raised where the file is used
-            self._fault = error
 
-    def _end(self, start: int, count: int, *, check: bool) -> bytes:
-        size, kept = self.size(), self._kept()
-        if self.kept(start, min(start + count, size)) is None:
-            begin, stop = (0, size) if size <= _HEAD else (start, start + count)
-            kept = Kept(begin, self.read(begin, stop - begin), checked=False)
-        if check and not kept.checked:
-            self.check()
-            kept = kept._replace(checked=True)
-        self._store.keep(self._path, kept)
-        return kept.data[start - kept.begin : start - kept.begin + count]
+    def _end(self, start: int, count: int) -> bytes:
+        """One of its ends, or all of a small file; the first one is of the version that was opened."""
+        size = self.size()
+        if size <= _HEAD:
+            start, count = 0, size
+        data = self.kept(start, min(start + count, size))
+        if data is None:
+            data = self.read(start, count)
+            if start == 0:
+                self.check()
+            self._store.keep(self._path, (start, data))
+        return data
 
-    def _kept(self) -> Kept:
-        return self._store.kept.get(self._path, Kept(0, b"", checked=False))
+    def _kept(self) -> Piece:
+        return self._store.kept.get(self._path, (0, b""))
 
     def _whole(self) -> bytes | None:
-        kept, seen = self._kept(), self._seen
-        return kept.data if kept.checked and seen is not None and len(kept.data) == seen.size else None
+        (begin, data), seen = self._kept(), self._seen
+        return data if begin == 0 and seen is not None and len(data) == seen.size else None
 
-    def _stream(self, pieces: Pieces = ()) -> pa.NativeFile:
+    def _stream(self, pieces: Sequence[Piece] = ()) -> pa.NativeFile:
         """A stream over all of it, of which these pieces are there."""
         reading = _Reading(self, pieces)
         return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
@@ -228,12 +219,12 @@ class _Ahead:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_CONNECTIONS, "store")
 
-    def submit(self, ranges: Sequence[ByteRange]) -> Future[Pieces]:
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[Piece]]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
         stopped = self._stop.is_set
         parts = [self._pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-        def finish() -> Pieces:
+        def finish() -> list[Piece]:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
             if found:
                 self._file.check(stopped)
@@ -250,10 +241,10 @@ class _Ahead:
 class _Reading:
     """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
 
-    def __init__(self, file: StoreFile, pieces: Pieces) -> None:
+    def __init__(self, file: StoreFile, pieces: Sequence[Piece]) -> None:
         self._file, self._ahead, self._given, self._pieces = file, _Ahead(file), pieces, pieces
         self._end, self._step = 0, _HEAD
-        self._next: Future[Pieces] | None = None
+        self._next: Future[list[Piece]] | None = None
         self.close = self._ahead.close
 
     def read_at(self, start: int, count: int) -> bytes:
@@ -266,7 +257,7 @@ class _Reading:
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _piece(self, start: int, stop: int) -> tuple[int, bytes]:
+    def _piece(self, start: int, stop: int) -> Piece:
         """Get the piece that begins at `start`."""
         following, self._next = self._next, None
         goes_on = start == self._end

@@ -40,18 +40,12 @@ _AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
 
+Piece = tuple[int, bytes]  # where it begins in an object, and its bytes
+
 
 def never() -> bool:
     """Don't stop."""
     return False
-
-
-class Kept(NamedTuple):
-    """Bytes of a file; `checked`: the store still had the version that was opened after they were read."""
-
-    begin: int
-    data: bytes
-    checked: bool
 
 
 class Seen(NamedTuple):
@@ -79,7 +73,7 @@ class Store:
     _clients: dict[int, fs.FileSystem] = field(default_factory=dict, repr=False)
     _answered: bool = False
     seen: dict[str, Seen] = field(default_factory=dict, repr=False)
-    kept: dict[str, Kept] = field(default_factory=dict, repr=False)
+    kept: dict[str, Piece] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def attempt(self, path: str, call: Callable[[fs.FileSystem], _T], stopped: Stopped = never) -> _T:
@@ -125,12 +119,12 @@ class Store:
 
         return self.attempt(path, ask)
 
-    def keep(self, path: str, kept: Kept) -> None:
-        """Keep bytes of an object, and drop what was kept for longest, beyond 24 MiB."""
+    def keep(self, path: str, piece: Piece) -> None:
+        """Keep a piece of an object, and drop what was kept for longest, beyond 24 MiB."""
         with self._lock:
             self.kept.pop(path, None)
-            self.kept[path] = kept
-            while sum(len(one.data) for one in self.kept.values()) > _KEPT:
+            self.kept[path] = piece
+            while sum(len(data) for _, data in self.kept.values()) > _KEPT:
                 del self.kept[next(iter(self.kept))]
 
     def missing(self, path: str) -> SourceError:
