@@ -251,7 +251,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         spans = RowSpans([(one.first, one.stop) for one in ranges])
         for piece in self._pieces(ranges[0].file):
             for low, high in spans.within(piece.first, piece.stop):
-                yield piece.between(low, high or piece.stop)
+                yield piece.between(low, high)
 
     def _pieces(self, file: int) -> Iterator[Batch]:
         for number, place in self._places:

@@ -76,11 +76,8 @@ class MemoryReader(TableReader):
         """Return a hex digest over the schema, the number of rows, and the first and the last row."""
         digest = hashlib.blake2b(f"{self.table.schema}{self.table.num_rows}".encode(), digest_size=16)
         for end in (self.table.slice(0, 1), self.table.slice(max(0, self.table.num_rows - 1))):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, self.schema()) as writer:
-                for batch in self.plain_batches(1, end.combine_chunks().to_batches()):
-                    writer.write_batch(batch.rows)
-            digest.update(sink.getvalue())
+            for batch in self.plain_batches(1, end.combine_chunks().to_batches()):
+                digest.update(batch.rows.serialize())
         return digest.hexdigest()
 
     def content(self) -> Iterator[bytes | memoryview]:
