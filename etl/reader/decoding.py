@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import re
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final
 
 from ..errors import SourceError
 from .files import InputFile, source_errors
@@ -31,7 +31,6 @@ _ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_Found = TypeVar("_Found")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -134,11 +133,3 @@ class ReadBuffer:
         """Drop `count` bytes at the beginning."""
         self.data = self.data[count:]
         self.taken += count
-
-    def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
-        """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""
-        while (found := find()) is None:
-            if len(self.data) > MAX_RECORD:
-                raise too_long
-            self.grow()
-        return found

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -89,6 +90,17 @@ class JsonLine(NamedTuple):
     origin: str = ""
     rejected: bytes = b""
     run: int = -1
+
+
+class LineGroup(NamedTuple):
+    """Consecutive lines whose rows are read alike.
+
+    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known exactly, a value for each line.
+    """
+
+    lines: Iterable[JsonLine]
+    fit: bool = False
+    typed: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 def block_of(data: bytes) -> LineBlock:
@@ -228,17 +240,6 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
 # --- reject files ------------------------------------------------------------------------------------------
 
 
-class RejectGroup(NamedTuple):
-    """Consecutive lines whose rows are read alike; `text`: as the text of CSV.
-
-    `typed` has the columns whose values are known exactly, a value for each line.
-    """
-
-    lines: list[JsonLine]
-    text: bool
-    typed: Mapping[str, pa.Array]
-
-
 def is_reject(row: Row) -> bool:
     """Whether an object is a line of a reject file."""
     return row.keys() - _OTHER_KEYS == _REJECT_KEYS
@@ -263,8 +264,8 @@ def rejected_row(line: JsonLine) -> JsonLine:
     return line._replace(row=None, reason=f"{quoted} holds no rejected row")
 
 
-def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator[RejectGroup]:
-    """Group the lines of a block, in their order; `typed` has those of these columns."""
+def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator[LineGroup]:
+    """Group the lines of a block, in their order; `fit` for text of CSV, `typed` of these columns."""
     for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[0].origin)):
         alike = list(group)
         found = [(line, dict[str, pa.Array]()) for line, _ in alike]
@@ -276,7 +277,7 @@ def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator
         for (text, *names), some in groupby(found, lambda one: (one[0].origin == CSV_ORIGIN, *one[1])):
             read, each = zip(*some, strict=True)
             typed = {name: pa.concat_arrays([known[name] for known in each]) for name in names}
-            yield RejectGroup(list(read), text, typed)
+            yield LineGroup(read, text, typed)
 
 
 def _restored(line: JsonLine) -> tuple[JsonLine, pa.RecordBatch | None]:

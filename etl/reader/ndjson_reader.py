@@ -6,11 +6,10 @@ are read line by line, and a column whose values differ in kind comes as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +34,7 @@ from .json_types import (
 from .ndjson_lines import (
     JsonLine,
     LineBlock,
+    LineGroup,
     Row,
     block_of,
     group_rejects,
@@ -104,24 +104,22 @@ class NdjsonReader(FileReader):
         """
         types = self._types if exact else {field.name: field.type for field in self._schema}
         kinds = {name: types.get(name, pa.string()) for name in (columns if exact else types)}
-        schema = None if self.holds_rejects or JSON in kinds.values() else pa.schema(list(kinds.items()))
+        schema = pa.schema({} if self.holds_rejects or JSON in kinds.values() else kinds)
         for block, row in self._wanted(spans):
-            rows = (
-                None if schema is None else read_exactly(block, schema, others="ignore" if exact else "error")
-            )
+            rows = read_exactly(block, schema, others="ignore" if exact else "error")
             if rows is not None:
                 batch = self.batch(row, rows.select(list(columns)))
                 yield replace(batch, originals=block.originals())
             elif not exact:
-                batch = self._line_by_line(self._lines(block, strict=True), row, kinds, fit=True)
+                batch = self._line_by_line(LineGroup(self._lines(block, strict=True), fit=True), row, kinds)
                 yield replace(batch, rows=batch.rows.select(list(columns)))
             elif not self.holds_rejects:
-                yield self._line_by_line(self._lines(block), row, kinds)
+                yield self._line_by_line(LineGroup(self._lines(block)), row, kinds)
             else:
                 for group in group_rejects(self._lines(block), columns):
-                    texts = dict.fromkeys(columns, pa.string()) if group.text else kinds
-                    batch = self._line_by_line(group.lines, row, texts, fit=group.text, typed=group.typed)
-                    yield replace(batch, text=group.text)
+                    texts = dict.fromkeys(columns, pa.string()) if group.fit else kinds
+                    batch = self._line_by_line(group, row, texts)
+                    yield replace(batch, text=group.fit)
                     row = batch.stop
 
     def _wanted(self, spans: RowSpans) -> Iterator[tuple[LineBlock, int]]:
@@ -199,31 +197,20 @@ class NdjsonReader(FileReader):
 
     # --- the rows ----------------------------------------------------------------------------------------
 
-    def _line_by_line(
-        self,
-        lines: Iterable[JsonLine],
-        row: int,
-        kinds: Mapping[str, pa.DataType],
-        *,
-        fit: bool = False,
-        typed: Mapping[str, pa.Array] = MappingProxyType({}),
-    ) -> Batch:
-        """The rows of lines, with these columns; `fit`: with a reject for a value of another type.
-
-        `typed` are columns whose values are known, one for each of the lines.
-        """
+    def _line_by_line(self, group: LineGroup, row: int, kinds: Mapping[str, pa.DataType]) -> Batch:
+        """The rows of lines, with these columns, and a reject for each misfit."""
         rejects, good = list[Reject](), list[tuple[int, JsonLine, list[Any]]]()
-        for place, line in enumerate(lines):
+        for place, line in enumerate(group.lines):
             try:
-                good.append((place, line, line_values(line, kinds, fit=fit)))
+                good.append((place, line, line_values(line, kinds, fit=group.fit)))
             except MisfitError as misfit:
                 text = (line.rejected or line.text).decode(errors="backslashreplace")
                 shown = checked_json({"line": text})
                 rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
         places = pa.array([place for place, _, _ in good], pa.int64())
         arrays = [
-            typed[name].take(places)
-            if name in typed
+            group.typed[name].take(places)
+            if name in group.typed
             else as_column([values[at] for _, _, values in good], kind)
             for at, (name, kind) in enumerate(kinds.items())
         ]
