@@ -95,7 +95,8 @@ class JsonLine(NamedTuple):
 class LineGroup(NamedTuple):
     """Consecutive lines whose rows are read alike.
 
-    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known exactly, a value for each line.
+    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known
+    exactly, a value for each line.
     """
 
     lines: Iterable[JsonLine]
