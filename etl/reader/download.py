@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import Final, cast
 from urllib.error import HTTPError, URLError
@@ -23,9 +24,6 @@ from .files import TemporaryCopy
 
 _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file
-_PARTIAL: Final = 206
-_NOT_THAT_PART: Final = 416
-_GONE: Final = frozenset({404, 410})
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "propsync"}
 _SAFE_IN_URL: Final = "%/:?#[]@!$&'()*+,;=~"
 _WAITS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
@@ -99,7 +97,7 @@ class WebFile(TemporaryCopy):
             except (OSError, HTTPException, ValueError) as error:  # ValueError: it is not an address
                 self._drop()
                 code = error.code if isinstance(error, HTTPError) else None
-                if code == _NOT_THAT_PART:
+                if code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise self._changed() from error
                 failure, last = _request_error(self.name, error), failures == len(self._waits)
                 if self.size and last:
@@ -124,7 +122,7 @@ class WebFile(TemporaryCopy):
             return answer
         same = {} if self._validator is None else {"If-Range": self._validator}
         answer = self._request({"Range": f"bytes={self.size}-", **same})
-        if answer.status == _PARTIAL:
+        if answer.status == HTTPStatus.PARTIAL_CONTENT:
             span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
             if span.partition("-")[0].strip() != str(self.size):
                 what = ": the download can't be resumed: the server sent another part of it"
@@ -179,7 +177,7 @@ def _state_in(headers: HTTPMessage) -> tuple[int | None, int | None]:
 def _request_error(name: str, error: Exception) -> SourceError:
     if type(error) is URLError and isinstance(error.reason, Exception):
         error = error.reason
-    if isinstance(error, HTTPError) and error.code in _GONE:
+    if isinstance(error, HTTPError) and error.code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         return SourceError(f"{name} is not there", hint="check the address, and that its server is up")
     match error:
         case HTTPError():

@@ -50,6 +50,8 @@ _SAME: Final[tuple[Callable[[pa.DataType], bool], ...]] = (
 _spent: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 _had_rows: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 
+Stream = tuple[pa.Schema, Iterable[pa.RecordBatch]]
+
 
 class MemoryFile(InputFile):
     """What stands for a file where the rows are in memory."""
@@ -91,14 +93,12 @@ class StreamReader(FileReader):
 
     format = "arrow"
 
-    def __init__(
-        self, schema: pa.Schema, stream: Iterable[pa.RecordBatch], options: ReadOptions, given: object
-    ) -> None:
+    def __init__(self, stream: Stream, options: ReadOptions, given: object) -> None:
         """`given` is the object that the caller has, which may be the stream itself."""
         super().__init__(MemoryFile("stream", repeatable=False), options)
         self._given = given
-        self._schema = schema
-        self._stream: Iterable[pa.RecordBatch] | None = stream
+        self._schema = stream[0]
+        self._stream: Iterable[pa.RecordBatch] | None = stream[1]
 
     def schema(self) -> pa.Schema:
         """Return the stream's columns as they will be read."""
@@ -145,7 +145,7 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     library = type(given).__module__.partition(".")[0].lstrip("_")
     stream = _stream_of(given, library, options.batch_rows)
     if stream is not None:
-        return StreamReader(*stream, options, given)
+        return StreamReader(stream, options, given)
     if _speaks_arrow(given):
         return MemoryReader("table", _table(given, f"a {kind}"), options)
     fitting = (one for one in _REMEDIES if one[0] in {"", library} and hasattr(given, one[1]))
@@ -157,9 +157,7 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     raise SourceError(f"a {kind} is not a source", hint=hint)
 
 
-def _stream_of(
-    given: Any, library: str, batch_rows: int
-) -> tuple[pa.Schema, Iterable[pa.RecordBatch]] | None:
+def _stream_of(given: Any, library: str, batch_rows: int) -> Stream | None:
     """The object as a stream with its schema; None if it is none, or has all its rows in memory."""
     datasets = sys.modules.get("pyarrow.dataset")
     reader = None

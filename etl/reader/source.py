@@ -39,17 +39,15 @@ class _Entry:
 
     def complete(self, batch: Batch, number: int, columns: Sequence[str]) -> Batch:
         """The batch as one of file `number`, with the folders' columns where `columns` have them."""
-        own = dict(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+        rows, originals = batch.rows, batch.originals
         for name, value in self.added.items():
-            own[name] = pa.repeat(pa.scalar(value, pa.string()), batch.rows.num_rows)
-        arrays = [own[name] for name in columns]
-        rows = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.rows
-        originals = batch.originals
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
         if originals is not None and self.added:  # they stand in front of the others, if there are any
             added = orjson.dumps(self.added)[:-1].replace(b"\\", rb"\\")
             for first, separator in ((b'"', b","), (rb"\}", b"")):
                 begin = rb"^\s*\{\s*(" + first + rb")"
                 originals = pc.replace_substring_regex(originals, begin, added + separator + rb"\1")
+        rows = rows.select(list(columns))
         return replace(batch, source=self.file.name, file=number, rows=rows, originals=originals)
 
 

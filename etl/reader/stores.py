@@ -23,16 +23,14 @@ from .store_errors import store_error, store_fault
 
 _KEPT: Final = 3 << 23
 _SILENCE: Final = 8.0
-_SETTINGS: Final = {
-    "s3": ("region", "endpoint_override", "scheme"),
-    "gs": ("endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
-    "abfs": ("blob_storage_authority", "dfs_storage_authority", "enable_tls", "tenant_id", "client_id"),
-}
-# What stands before the path; nothing else, so that no credentials do.
-_PLACES: Final = {
-    "s3": r"[\w.-]+",
-    "gs": r"(anonymous@)?[\w.-]+",
-    "abfs": r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
+# What stands before the path; nothing else, so that no credentials do. And what may be set behind it.
+_ADDRESSES: Final = {
+    "s3": (r"[\w.-]+", "region endpoint_override scheme"),
+    "gs": (r"(anonymous@)?[\w.-]+", "endpoint_override scheme project_id retry_limit_seconds"),
+    "abfs": (
+        r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
+        "blob_storage_authority dfs_storage_authority enable_tls tenant_id client_id",
+    ),
 }
 _FAMILIES: Final = {"gcs": "gs", "abfss": "abfs"}
 # Where Azure's own tools look for the key of an account, or a token for some of it.
@@ -167,8 +165,9 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     scheme, _, rest = address.partition("://")
     scheme = scheme.lower()
     family = _FAMILIES.get(scheme, scheme)
-    place, known = rest.partition("/")[0], _SETTINGS.get(family, ())
-    if not re.fullmatch(_PLACES.get(family, "[^@]*"), place):
+    pattern, settable = _ADDRESSES.get(family, ("[^@]*", ""))
+    place, known = rest.partition("/")[0], settable.split()
+    if not re.fullmatch(pattern, place):
         hint = f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials"
         raise SourceError(f"an address of {scheme}:// names no bucket, or has credentials in it", hint=hint)
     given = dict(parse_qsl(settings, keep_blank_values=True))
