@@ -78,13 +78,11 @@ class CsvReader(FileReader):
         self._csv = checked(options.csv)
         self._encoding = encoding_name(self._csv.encoding)
         self._top = top = self._read_top()
-        self._guessed = False
+        self._guessed = self._csv.delimiter is None and top.delimiter is None
         if self._csv.delimiter is None:
-            self._guessed = top.delimiter is None
             tabs = ".tsv" in self.name.lower() and "\t" in top.first
             guess = "\t" if tabs else likeliest_delimiter(top.first, self._csv.quote)
-            self._csv = replace(self._csv, delimiter=top.delimiter or guess)
-            self._csv = self._csv if self._guessed else checked(self._csv)
+            self._csv = checked(replace(self._csv, delimiter=top.delimiter or guess))
             self._top = self._read_top()
         self._header = self._header_names()
         names, self.repeated = unique_names(self._header)

@@ -81,15 +81,14 @@ class InputFile:
 
     `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
     again, and its streams at any position. `local_path` is None for what isn't a file of this machine.
-    `piece_bytes` is how much should be read at once; None if that doesn't matter. `versioned`: it has a
-    `version()`. `codec` is what it is compressed with, as its reader found; None for nothing.
+    `piece_bytes` is how much should be read at once; None if that doesn't matter. `codec` is what it is
+    compressed with, as its reader found; None for nothing.
     """
 
     name: str
     repeatable: bool = True
     local_path: Path | None = None
     piece_bytes: int | None = None
-    versioned: bool = False
     codec: str | None = None
 
     def open(self) -> pa.NativeFile:
@@ -118,9 +117,9 @@ class InputFile:
         """Return what is equal for two mentions of the same file."""
         return self.name
 
-    def version(self) -> str:
+    def version(self) -> str | None:
         """Return a digest of what changes whenever its content does, as it was when the file was opened."""
-        raise NotImplementedError
+        return None
 
     def tail(self) -> bytes:
         """Return the last bytes if they are as quick to get as the first ones."""

@@ -28,10 +28,11 @@ from .store_file import check_versions
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """The reader of a file of the source, and the columns that the folders above it add."""
+    """The reader of a file of the source, its version if it has one, and what the folders above it add."""
 
     reader: FileReader
     file: SourceFile
+    version: str | None
     added: dict[str, str | None]
 
     def names(self) -> list[str]:
@@ -222,7 +223,7 @@ class Source:
     def weight(self, file: int) -> int | None:
         """Return how many bytes its digest is made of; None for a file that can't be read here and now."""
         entry = self._entries[file]
-        if entry.reader.given.versioned:
+        if entry.version is not None:
             return 0  # the store has made it
         return entry.reader.nbytes if self.path(file) is None else entry.file.size
 
@@ -234,8 +235,8 @@ class Source:
         """
         entry = self._entries[file]
         given, then = entry.reader.given, (entry.file.size, entry.file.modified)
-        if given.versioned:
-            return entry.file.sample
+        if entry.version is not None:
+            return entry.version
         if not given.repeatable or (self.weight(file) is None and not anywhere):
             return None
         digest = checksum(entry.reader.content(), stopped) if given.state() == then else None
@@ -260,7 +261,7 @@ class Source:
             check_versions(entry.reader.given for entry in self._entries)
             for number, entry in enumerate(self._entries):
                 reader, then = entry.reader, entry.file
-                if reader.given.versioned or not reader.given.repeatable:
+                if entry.version is not None or not reader.given.repeatable:
                     continue
                 size, modified = reader.given.state()
                 if size != then.size:
@@ -319,12 +320,12 @@ def _sum_if_known(counts: Iterable[int | None]) -> int | None:
 def _opened(given: InputFile | FileReader, options: ReadOptions) -> _Entry:
     file = given if isinstance(given, InputFile) else given.given
     size, modified = file.state()
-    version = file.version() if file.versioned else None  # before anything is read
+    version = file.version()  # before anything is read
     reader = recognize(given)(given, options) if isinstance(given, InputFile) else given
     own = _check_names(reader)
     added = {name: value for name, value in partitions(file.name).items() if name not in own}
     sample = version or reader.sample()
-    return _Entry(reader, SourceFile(file.name, reader.format, size, modified, sample), added)
+    return _Entry(reader, SourceFile(file.name, reader.format, size, modified, sample), version, added)
 
 
 def _check_names(reader: FileReader) -> list[str]:

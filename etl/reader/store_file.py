@@ -21,7 +21,7 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import ByteRange, InputFile, PositionedStream, Stopped
 from .parquet_reader import ParquetReader
-from .stores import Piece, Seen, Store, look, never
+from .stores import PlacedBytes, Seen, Store, look, never
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
@@ -41,7 +41,6 @@ class StoreFile(InputFile):
     until those of others need the room.
     """
 
-    versioned = True
     piece_bytes = _PIECE
     following: Sequence[StoreFile] = ()
 
@@ -57,13 +56,13 @@ class StoreFile(InputFile):
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        return self._stream()
+        reading = _Reading(self)
+        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
-        second = 10**9
         modified = self._info.mtime_ns
-        return self._info.size, None if modified is None else modified // second * second
+        return self._info.size, None if modified is None else modified // 10**9 * 10**9
 
     def version(self) -> str:
         """Return a digest of the ETag that was found first; of size and time where there is none."""
@@ -105,7 +104,7 @@ class StoreFile(InputFile):
 
     def kept(self, start: int, stop: int) -> bytes | None:
         """Return these bytes if they are kept."""
-        begin, data = self._kept()
+        begin, data = self._store.kept.get(self._path, (0, b""))
         there = begin <= start and stop <= begin + len(data)
         return data[start - begin : stop - begin] if there else None
 
@@ -149,11 +148,12 @@ class StoreFile(InputFile):
         if (whole := self._whole()) is not None:
             yield from (pa.BufferReader(whole) for _ in parts)
             return
-        with closing(_Ahead(self)) as ahead:
-            current: Future[list[Piece]] | None = None
-            for following in chain(map(ahead.submit, parts), [None]):
+        with closing(_Reading(self)) as reading:
+            current: Future[list[PlacedBytes]] | None = None
+            for following in chain(map(reading.submit, parts), [None]):
                 if current is not None:
-                    yield self._stream(current.result())
+                    reading.given = current.result()
+                    yield pa.PythonFile(PositionedStream(reading.read_at, self.size), mode="r")
                 current = following
 
     def _come(self, whole: bool) -> None:
@@ -177,17 +177,8 @@ class StoreFile(InputFile):
             self._store.keep(self._path, (start, data))
         return data
 
-    def _kept(self) -> Piece:
-        return self._store.kept.get(self._path, (0, b""))
-
     def _whole(self) -> bytes | None:
-        (begin, data), seen = self._kept(), self._seen
-        return data if begin == 0 and seen is not None and len(data) == seen.size else None
-
-    def _stream(self, pieces: Sequence[Piece] = ()) -> pa.NativeFile:
-        """A stream over all of it, of which these pieces are there."""
-        reading = _Reading(self, pieces)
-        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
+        return None if self._seen is None else self.kept(0, self._seen.size)
 
     def _opened(self, stopped: Stopped) -> Seen:
         """The version that was opened first, with a handle of this process."""
@@ -211,20 +202,25 @@ def check_versions(files: Iterable[InputFile]) -> None:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 
-class _Ahead:
-    """Threads, made when they are needed, that fetch the ranges of a file that are read next."""
+class _Reading:
+    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead.
+
+    The `given` pieces are there. The threads that fetch what is read next are made when they are needed.
+    """
 
     def __init__(self, file: StoreFile) -> None:
-        self._file = file
+        self.given: Sequence[PlacedBytes] = ()
+        self._file, self._last, self._step = file, (0, b""), _HEAD
+        self._next: Future[list[PlacedBytes]] | None = None
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_CONNECTIONS, "store")
 
-    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[Piece]]:
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[PlacedBytes]]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
         stopped = self._stop.is_set
         parts = [self._pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-        def finish() -> list[Piece]:
+        def finish() -> list[PlacedBytes]:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
             if found:
                 self._file.check(stopped)
@@ -237,30 +233,20 @@ class _Ahead:
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
 
-
-class _Reading:
-    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
-
-    def __init__(self, file: StoreFile, pieces: Sequence[Piece]) -> None:
-        self._file, self._ahead, self._given, self._pieces = file, _Ahead(file), pieces, pieces
-        self._end, self._step = 0, _HEAD
-        self._next: Future[list[Piece]] | None = None
-        self.close = self._ahead.close
-
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
         stop, parts = min(start + count, self._file.size()), list[bytes]()
         while start < stop:
-            there = (one for one in self._pieces if one[0] <= start < one[0] + len(one[1]))
+            there = (one for one in (*self.given, self._last) if one[0] <= start < one[0] + len(one[1]))
             begin, data = next(there, None) or self._piece(start, stop)
             parts.append(data[start - begin : stop - begin])
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _piece(self, start: int, stop: int) -> Piece:
+    def _piece(self, start: int, stop: int) -> PlacedBytes:
         """Get the piece that begins at `start`."""
         following, self._next = self._next, None
-        goes_on = start == self._end
+        goes_on = start == self._last[0] + len(self._last[1])
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
             data = self._file.head()
@@ -271,7 +257,7 @@ class _Reading:
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()
-        self._end, self._pieces = start + len(data), (*self._given, (start, data))
-        if goes_on and start and self._end < self._file.size():
-            self._next = self._ahead.submit([(self._end, self._end + min(self._step * _GROWTH, _PIECE))])
+        self._last, end = (start, data), start + len(data)
+        if goes_on and start and end < self._file.size():
+            self._next = self.submit([(end, end + min(self._step * _GROWTH, _PIECE))])
         return start, data

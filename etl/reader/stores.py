@@ -38,7 +38,7 @@ _AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
 
-Piece = tuple[int, bytes]  # where it begins in an object, and its bytes
+PlacedBytes = tuple[int, bytes]  # where it begins in an object, and its bytes
 
 
 def never() -> bool:
@@ -71,7 +71,7 @@ class Store:
     _clients: dict[int, fs.FileSystem] = field(default_factory=dict, repr=False)
     _answered: bool = False
     seen: dict[str, Seen] = field(default_factory=dict, repr=False)
-    kept: dict[str, Piece] = field(default_factory=dict, repr=False)
+    kept: dict[str, PlacedBytes] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def attempt(self, path: str, call: Callable[[fs.FileSystem], _T], stopped: Stopped = never) -> _T:
@@ -117,7 +117,7 @@ class Store:
 
         return self.attempt(path, ask)
 
-    def keep(self, path: str, piece: Piece) -> None:
+    def keep(self, path: str, piece: PlacedBytes) -> None:
         """Keep a piece of an object, and drop what was kept for longest, beyond 24 MiB."""
         with self._lock:
             self.kept.pop(path, None)
