@@ -135,7 +135,7 @@ class CsvReader(FileReader):
     def _read_top(self) -> _Top:
         self._substitution = Substitution(self._csv, self._csv.delimiter)
         self._dialect = CsvDialect(self._substitution.delimiter or "".join(DELIMITERS), self._csv.quote)
-        with closing(self._chunks(min(self._block, _HEADER_BLOCK))) as chunks:
+        with closing(self._chunks(min(self._block, _HEADER_BLOCK), [0])) as chunks:
             buffer = ReadBuffer(chunks)
             while (top := self._top_of(buffer.data, final=buffer.final)) is None:
                 if len(buffer.data) > decoding.MAX_RECORD:
@@ -219,7 +219,7 @@ class CsvReader(FileReader):
                 row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
-    def _chunks(self, size: int, position: list[int] | None = None) -> Generator[bytes, None, None]:
+    def _chunks(self, size: int, position: list[int]) -> Generator[bytes, None, None]:
         with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
             yield from map(self._substitution.replace, chunks)
 

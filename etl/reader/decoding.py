@@ -66,12 +66,7 @@ def encoding_name(encoding: str) -> str:
 
 
 def text_chunks(
-    given: InputFile,
-    encoding: str,
-    size: int = BLOCK,
-    position: list[int] | None = None,
-    *,
-    returns: bool = False,
+    given: InputFile, encoding: str, size: int, position: list[int], *, returns: bool = False
 ) -> Generator[bytes, None, None]:
     """Yield the file as UTF-8, in whole lines of about `size` bytes together; bad bytes of UTF-8 are kept.
 
@@ -97,8 +92,7 @@ def text_chunks(
                 continue
             text = b"".join((*parts, memoryview(chunk)[: end or None]))
             parts, done = [chunk[end:] if end else b""], done + len(text)
-            if position is not None:
-                position[:] = [round(raw.tell() * done / max(made, 1))]
+            position[:] = [round(raw.tell() * done / max(made, 1))]
             if b"\xef" in text and codecs.BOM_UTF8 in text:
                 text = _BOMS_AT_LINE_STARTS.sub(b"", text)
             last = [text]

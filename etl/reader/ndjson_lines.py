@@ -70,9 +70,8 @@ class LineBlock(NamedTuple):
     def originals(self) -> pa.BinaryArray:
         """Return the lines of a block with `starts`, with their line ends, without a copy."""
         ends = np.append(self.starts, np.int32(len(self.data)))
-        return pa.Array.from_buffers(
-            pa.binary(), self.size, [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
-        )
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(pa.binary(), self.size, buffers)
 
 
 class JsonLine(NamedTuple):
@@ -290,12 +289,10 @@ def _restored(line: JsonLine) -> tuple[JsonLine, pa.RecordBatch | None]:
         return line._replace(row=None, reason=reason, origin=""), None
 
 
-def _typed_values(
-    typed: pa.RecordBatch, before: Row, now: Row, columns: Sequence[str]
-) -> dict[str, pa.Array]:
+def _typed_values(rows: pa.RecordBatch, before: Row, now: Row, columns: Sequence[str]) -> dict[str, pa.Array]:
     """The values of a row that are known exactly: not edited since, or still of their column's type."""
     found = dict[str, pa.Array]()
-    for name, values in zip(typed.schema.names, typed.columns, strict=True):
+    for name, values in zip(rows.schema.names, rows.columns, strict=True):
         if name in columns:
             same = now.get(name) == before.get(name)
             if (value := values if same else _of_type(now.get(name), values.type)) is not None:
