@@ -25,6 +25,8 @@ _PIECES: Final = 4  # so large a row group is still fetched at once
 _WHOLE: Final = 1.5  # and so large a file
 _FEW: Final = 4096  # texts of a dictionary, in columns that take less than so many bytes a value:
 _CODE_BYTES: Final = 2
+# Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
+_SETTINGS: Final = {"pre_buffer": False, "buffer_size": _BUFFER, "coerce_int96_timestamp_unit": "us"}
 
 
 class _Part(NamedTuple):
@@ -49,7 +51,7 @@ class ParquetReader(FileReader):
         self.codes = False
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
-            opened = _opened(stream)
+            opened = pq.ParquetFile(stream, **_SETTINGS)
             self._metadata, self._schema = opened.metadata, opened.schema_arrow
 
     def schema(self) -> pa.Schema:
@@ -84,9 +86,9 @@ class ParquetReader(FileReader):
                 most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
                 with source_errors(self.name):
                     coded = self._coded_columns(part.groups, columns) if self.codes else []
-                    batches = _opened(next(streams), self._metadata, part.buffer, coded).iter_batches(
-                        most, row_groups=part.groups, columns=list(columns), use_threads=False
-                    )
+                    settings = {**_SETTINGS, "buffer_size": part.buffer, "read_dictionary": coded}
+                    opened = pq.ParquetFile(next(streams), metadata=self._metadata, **settings)
+                    batches = opened.iter_batches(most, part.groups, list(columns), use_threads=False)
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
                     row = part.row
                     for batch in (batch.select(list(columns)) for batch in batches):
@@ -102,12 +104,9 @@ class ParquetReader(FileReader):
         coded = {name for name in columns if self._schema.field(name).type == pa.string()}
         for found in map(self._metadata.row_group, groups):
             chunks = {chunk.path_in_schema: chunk for chunk in map(found.column, range(found.num_columns))}
-            coded = {
-                name
-                for name in coded
-                if chunks[name].has_dictionary_page
-                and chunks[name].total_uncompressed_size < _CODE_BYTES * found.num_rows
-            }
+            most = _CODE_BYTES * found.num_rows
+            few = {name for name, chunk in chunks.items() if chunk.total_uncompressed_size < most}
+            coded &= {name for name in few if chunks[name].has_dictionary_page}
         return sorted(coded)
 
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> list[_Part]:
@@ -163,23 +162,6 @@ def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
         else:
             found.append((start, stop))
     return found
-
-
-def _opened(
-    stream: pa.NativeFile,
-    metadata: pq.FileMetaData | None = None,
-    buffer: int = _BUFFER,
-    coded: Sequence[str] = (),
-) -> pq.ParquetFile:
-    # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
-    return pq.ParquetFile(
-        stream,
-        metadata=metadata,
-        read_dictionary=list(coded),
-        pre_buffer=False,
-        buffer_size=buffer,
-        coerce_int96_timestamp_unit="us",
-    )
 
 
 def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
