@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..arrow.originals import CSV_ENDINGS
 from ..errors import SourceError
 from ..model import Batch, Reject
+from ..text import counted
 from . import decoding
 from .csv_dialect import (
     DELIMITERS,
@@ -122,10 +123,10 @@ class CsvReader(FileReader):
             counts = Counter(len(dialect.split(line)) for line in self._top.below)
             (fields, _), *_ = counts.most_common(1)
             if fields > len(self._header):
-                named = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
                 return (
-                    f"the header has {named}, and the lines after it have {fields} fields: if lines stand "
-                    "above the header, say how many with `csv: {skip_rows: N}`"
+                    f"the header has {counted(len(self._header), 'name')}, and the lines after it have "
+                    f"{fields} fields: if lines stand above the header, say how many with "
+                    "`csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
 from ..run_events import Warned
+from ..text import counted
 from .csv_reader import unique_names
 from .file_reader import ReadOptions, TableReader
 from .files import HEAD, InputFile, source_errors
@@ -75,7 +76,7 @@ class ExcelReader(TableReader):
         if names or self.options.excel.header is not None or named >= min(values, 2):
             return None
         return (
-            f"the header has {named} name{'s' * (named != 1)}, and the row after it has {values} values: if "
+            f"the header has {counted(named, 'name')}, and the row after it has {values} values: if "
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
 

@@ -208,23 +208,12 @@ class PipedFile(InputFile):
 class PositionedStream(io.RawIOBase):
     """A stream over `read_at(start, count)`, with the methods that pyarrow calls.
 
-    It can be read at any position if `size()` is given, and calls `done()` when it is closed.
+    It can be read at any position if `size()` is given.
     """
 
-    def __init__(
-        self,
-        read_at: Callable[[int, int], bytes],
-        size: Callable[[], int] | None = None,
-        done: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._read_at, self._size, self._done, self._at = read_at, size, done, 0
-
-    def close(self) -> None:
-        """Close it, once."""
-        if not self.closed:
-            self._done()
-        super().close()
+        self._read_at, self._size, self._at = read_at, size, 0
 
     def readable(self) -> bool:
         """Return True."""

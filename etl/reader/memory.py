@@ -206,11 +206,9 @@ def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch
         for field in schema:
             column = table.column(field.name)
             here, there = plain_type(column.type), plain_type(field.type)
-            alike = (
-                here == there or pa.types.is_null(here) or any(same(here) and same(there) for same in _SAME)
-            )
+            alike = any(same(here) and same(there) for same in _SAME)
             with suppress(pa.ArrowException, ValueError):
-                if alike:
+                if alike or here == there or pa.types.is_null(here):
                     arrays.append(column.cast(field.type))
                     continue
             types = f"as {column.type}, and the first one has it as {field.type}"

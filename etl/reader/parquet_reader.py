@@ -95,8 +95,7 @@ class ParquetReader(FileReader):
                         if coded and _is_plain(batch, coded):
                             yield self.batch(row, _decoded(batch, coded, _FEW))
                         else:
-                            plain = _decoded(batch, coded) if coded else batch
-                            yield from self.plain_batches(row, [plain])
+                            yield from self.plain_batches(row, [_decoded(batch, coded)])
                         row += batch.num_rows
 
     def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -175,10 +174,7 @@ def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
 
 def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
     """The batch with texts in place of dictionaries of more than a few texts."""
-    columns = [
-        values.dictionary_decode()
-        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few
-        else values
-        for name, values in zip(given.schema.names, given.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)
+    for place, (name, values) in enumerate(zip(given.schema.names, given.columns, strict=True)):
+        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few:
+            given = given.set_column(place, name, values.dictionary_decode())
+    return given

@@ -56,8 +56,7 @@ class StoreFile(InputFile):
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        reading = _Reading(self)
-        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
+        return pa.PythonFile(_Reading(self), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
@@ -202,13 +201,14 @@ def check_versions(files: Iterable[InputFile]) -> None:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 
-class _Reading:
+class _Reading(PositionedStream):
     """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead.
 
     The `given` pieces are there. The threads that fetch what is read next are made when they are needed.
     """
 
     def __init__(self, file: StoreFile) -> None:
+        super().__init__(self.read_at, file.size)
         self.given: Sequence[PlacedBytes] = ()
         self._file, self._last, self._step = file, (0, b""), _HEAD
         self._next: Future[list[PlacedBytes]] | None = None
@@ -232,6 +232,7 @@ class _Reading:
         """End the threads, after at most one request each."""
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
+        super().close()
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
