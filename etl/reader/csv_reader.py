@@ -282,17 +282,14 @@ def unique_names(header: list[str]) -> tuple[list[str], dict[str, list[int]]]:
 
     A name that is repeated or empty gets its place, so that no column can be taken for another.
     """
-    counts = Counter(header)
-    names, taken = list[str](), set(header)
-    places: dict[str, list[int]] = {}
+    counts, names, taken = Counter(header), list[str](), set(header)
     for place, name in enumerate(header, 1):
         unique = name
-        if counts[name] > 1:
-            places.setdefault(name, []).append(place)
         if counts[name] > 1 or not name.strip():
             unique = f"{name.strip() or 'no name'} (column {place})"
         while unique != name and unique in taken:
             unique += "'"
         taken.add(unique)
         names.append(unique)
-    return names, {name: where for name, where in places.items() if name.strip()}
+    repeated = [name for name, count in counts.items() if count > 1 and name.strip()]
+    return names, {name: [place for place, one in enumerate(header, 1) if one == name] for name in repeated}

@@ -20,7 +20,6 @@ from .files import InputFile, source_errors
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()
 BLOCK: Final = 1 << 21
-BLANK: Final = b" \t\r\n"
 MAX_RECORD: Final = 1 << 25
 _MARKING: Final = f"propsync-mark-{MARK}"  # its own, as the package may be loaded under two names
 _BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?:\A|(?<=[\r\n]))(?:\xef\xbb\xbf)+")

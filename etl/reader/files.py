@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
@@ -138,12 +137,11 @@ class InputFile:
         """Copy all of it from the web; end what is being fetched."""
 
 
-@dataclass
 class StoredFile(InputFile):
     """A file of this machine."""
 
-    name: str
-    path: str
+    def __init__(self, name: str, path: str) -> None:
+        self.name, self.path = name, path
 
     @property
     def local_path(self) -> Path:  # type: ignore[override]

@@ -32,7 +32,6 @@ from ..arrow.originals import (
     original_values,
 )
 from ..errors import SourceError
-from .decoding import BLANK
 from .file_reader import excerpt
 from .json_types import MisfitError, checked_json, fit_value
 
@@ -179,9 +178,8 @@ def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) 
     return values
 
 
-def refuse_other_json(name: str, head: bytes) -> None:
-    """Raise SourceError if a file begins like JSON that isn't one object a line."""
-    text = head.lstrip(BLANK)
+def refuse_other_json(name: str, text: bytes) -> None:
+    """Raise SourceError if a file begins with `text`, like JSON that isn't one object a line."""
     if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
         raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
     if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
@@ -303,7 +301,7 @@ def _typed_values(rows: pa.RecordBatch, before: Row, now: Row, columns: Sequence
 def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:
     """An edited value as one of the column's type; None if it can't be one."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    try:
+    with suppress(pa.ArrowException, ArithmeticError, ValueError, TypeError):
         if value is None:
             return pa.nulls(1, kind)
         if isinstance(value, str) and pa.types.is_temporal(kind):
@@ -312,6 +310,4 @@ def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:
             return pa.array([Decimal(str(value))], kind)
         if number and (pa.types.is_integer if isinstance(value, int) else pa.types.is_floating)(kind):
             return pa.array([value], kind)
-    except (pa.ArrowException, ArithmeticError, ValueError, TypeError):
-        pass
     return None

@@ -35,7 +35,6 @@ from .ndjson_lines import (
     JsonLine,
     LineBlock,
     LineGroup,
-    Row,
     block_of,
     group_rejects,
     is_reject,
@@ -68,11 +67,9 @@ class NdjsonReader(FileReader):
         self._block = block
         self._scanned_bytes = scanned if given.repeatable else HEAD // 2
         self._partly = False  # scanned
-        first: Row = {}
-        block_read = next((one for one in self._blocks() if one.size), None)
-        if block_read is not None:
-            refuse_other_json(self.name, block_read.data)
-            first = read_line(next(block_read.lines())).row or {}
+        head = next((block.data for block in self._blocks() if block.size), b"").lstrip()
+        refuse_other_json(self.name, head)
+        first = read_line(head.partition(b"\n")[0]).row or {}
         self.holds_rejects = is_reject(first)
         self.text = self.holds_rejects and origin_of(first) == CSV_ORIGIN
 
