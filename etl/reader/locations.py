@@ -45,8 +45,7 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
 
         return [WebFile(public_address(location), location)]
     if scheme == "file":
-        search = _Search(fs.LocalFileSystem(), "", location, left_out)
-        return search.find(unquote(urlsplit(location).path))
+        return _Search(fs.LocalFileSystem(), "", location, left_out).find(unquote(urlsplit(location).path))
     if scheme:  # a store such as S3; a `?` begins its settings, so it is not a wildcard here
         address, _, settings = location.partition("?")
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address

@@ -164,10 +164,9 @@ def _stream_of(given: Any, library: str, batch_rows: int) -> Stream | None:
     with source_errors("the stream"):
         if isinstance(given, pa.RecordBatchReader):
             reader = given
-        elif datasets is not None and isinstance(given, datasets.Dataset):
-            ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # as much as is held at once
-            reader = given.scanner(batch_size=batch_rows, **ahead).to_reader()
-        elif datasets is not None and isinstance(given, datasets.Scanner):
+        elif datasets is not None and isinstance(given, datasets.Dataset | datasets.Scanner):
+            if isinstance(given, datasets.Dataset):  # as much ahead as is held at once
+                given = given.scanner(batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
             reader = given.to_reader()
         elif hasattr(given, "to_arrow_batch_reader"):  # a scan of pyiceberg
             reader = given.to_arrow_batch_reader()

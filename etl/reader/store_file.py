@@ -113,13 +113,9 @@ class StoreFile(InputFile):
         if now.version != self._opened(stopped).version:
             raise self._changed()
 
-    def head(self) -> bytes:
-        """Return the first 256 KiB, and keep them."""
-        return self._end(0, _HEAD)
-
     def tail(self) -> bytes:
         """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
-        return self._end(max(0, self.size() - _TAIL), _TAIL)
+        return self.end(max(0, self.size() - _TAIL), _TAIL)
 
     def fetch(self) -> None:
         """Wait for what is being fetched of it."""
@@ -159,12 +155,15 @@ class StoreFile(InputFile):
         with suppress(Exception):  # it is tried again where the file is used, and raised there
             size = self._opened(never).size
             if whole and size <= _SMALL:
-                self._end(0, size)
+                self.end(0, size)
             elif not whole:
-                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.head()
+                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.end(0, _HEAD)
 
-    def _end(self, start: int, count: int) -> bytes:
-        """One of its ends, or all of a small file; the first one is of the version that was opened."""
+    def end(self, start: int, count: int) -> bytes:
+        """Return one of its ends, or all of a small file, and keep it.
+
+        If it begins at 0, it is of the version that was opened; rows may be made of it.
+        """
         size = self.size()
         if size <= _HEAD:
             start, count = 0, size
@@ -250,7 +249,7 @@ class _Reading(PositionedStream):
         goes_on = start == self._last[0] + len(self._last[1])
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
-            data = self._file.head()
+            data = self._file.end(0, _HEAD)
         elif goes_on and following is not None:
             ((_, data),) = following.result()
         elif (kept := self._file.kept(start, stop)) is not None:
