@@ -37,9 +37,7 @@ class WebFile(TemporaryCopy):
     many seconds; `waits` are those after each failure in a row before the next try.
     """
 
-    def __init__(
-        self, name: str, address: str, silence: float = 60.0, waits: Sequence[float] = _WAITS
-    ) -> None:
+    def __init__(self, name: str, address: str, silence: float = 60, waits: Sequence[float] = _WAITS) -> None:
         super().__init__(name)
         self._address, self._silence, self._waits = address, silence, waits
         self._lock = threading.Lock()

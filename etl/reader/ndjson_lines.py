@@ -14,7 +14,7 @@ from contextlib import suppress
 from decimal import Decimal
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -193,18 +193,17 @@ def refuse_other_json(name: str, text: bytes) -> None:
         raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
 
 
-def read_exactly(
-    block: LineBlock, schema: pa.Schema, *, others: Literal["ignore", "error"]
-) -> pa.RecordBatch | None:
+def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.RecordBatch | None:
     """Read the block with pyarrow; None if it can't, or if the result isn't exactly what the JSON means.
 
-    pyarrow takes NaN for a number, and accepts two objects on a line. `others` is about columns, and keys
-    inside objects, that the schema doesn't have.
+    pyarrow takes NaN for a number, and accepts two objects on a line. `strict`: None as well if there are
+    columns, or keys inside objects, that the schema doesn't have.
     """
     data = block.data
     holds_no_json = (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
     if not len(block.starts) or not len(schema) or holds_no_json:
         return None
+    others = "error" if strict else "ignore"
     try:
         table = arrow_json.read_json(
             pa.BufferReader(data),

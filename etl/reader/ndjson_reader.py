@@ -103,7 +103,7 @@ class NdjsonReader(FileReader):
         kinds = {name: types.get(name, pa.string()) for name in (columns if exact else types)}
         schema = pa.schema({} if self.holds_rejects or JSON in kinds.values() else kinds)
         for block, row in self._wanted(spans):
-            rows = read_exactly(block, schema, others="ignore" if exact else "error")
+            rows = read_exactly(block, schema, strict=not exact)
             if rows is not None:
                 batch = self.batch(row, rows.select(list(columns)))
                 yield replace(batch, originals=block.originals())
