@@ -37,7 +37,6 @@ _TYPES: Final = {
     frozenset({dt.date, dt.datetime}): pa.timestamp("us"),
     frozenset(): pa.null(),
 }
-_HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
 
 
 class ExcelReader(TableReader):
@@ -148,7 +147,7 @@ def _value(cell: Any) -> Any:
         case float() if cell.is_integer() and abs(cell) <= EXACT_FLOAT:
             return int(cell)
         case dt.datetime():  # of days in a float: the last digits are noise
-            rounded = cell + _HALF_MILLISECOND
+            rounded = cell + dt.timedelta(microseconds=500)
             return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000)
         case dt.timedelta():
             seconds = round(cell.total_seconds())

@@ -24,7 +24,6 @@ from ..model import Batch, Reject
 from ..run_events import Warned
 from .files import HEAD, InputFile, ends_digest, first_line, source_errors
 
-EXCERPT: Final = 60
 # Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.
 BATCH_BYTES: Final = 1 << 24
 
@@ -237,7 +236,7 @@ def rows_within(most: int, size: int, rows: int) -> int:
 
 def excerpt(value: str) -> str:
     """Quote the value, at most 60 characters of it, for a reject's reason."""
-    short = value if len(value) <= EXCERPT else value[: EXCERPT - 1] + "…"
+    short = value if len(value) <= 60 else value[:59] + "…"
     return f'"{short}"'
 
 

@@ -171,8 +171,7 @@ class PipedFile(InputFile):
 
     def __init__(self, name: str, start: Callable[[], IO[bytes]]) -> None:
         """`start` opens the stream, which must not be buffered."""
-        self.name = name
-        self._start = start
+        self.name, self._start = name, start
         self._raw: IO[bytes] | None = None
         self._head = b""
         self._spent = False

@@ -26,7 +26,6 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _NAMED: Final = 5  # endings that a message names
 # Files that hold no rows: hidden ones, and `_SUCCESS` and `_metadata`, which writers leave beside their data.
 _HIDDEN: Final = (".", "_")
-NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 def find_files(location: str, folder: Path, left_out: Counter[str] | None = None) -> list[InputFile]:
@@ -84,7 +83,7 @@ def partitions(name: str) -> dict[str, str | None]:
     for part in name.split("/")[:-1]:
         key, sign, value = part.partition("=")
         if key and sign:
-            found[unquote(key)] = None if value == NULL_PARTITION else unquote(value)
+            found[unquote(key)] = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
     return found
 
 

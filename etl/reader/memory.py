@@ -24,8 +24,6 @@ from .files import InputFile, first_line, guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
 _GENERAL: Final = "give paths, addresses, DataFrames, Arrow tables, or streams or generators of these"
-# The types that hold all their rows have a length; these have one, too, and compute it with the rows.
-_LAZY: Final = ("duckdb",)
 # The module's first word, a method of the object, and what to write in its place; the first that fits.
 _REMEDIES: Final = (
     ("polars", "collect", "frame.collect()"),
@@ -170,7 +168,8 @@ def _stream_of(given: Any, library: str, batch_rows: int) -> Stream | None:
             reader = given.to_reader()
         elif hasattr(given, "to_arrow_batch_reader"):  # a scan of pyiceberg
             reader = given.to_arrow_batch_reader()
-        elif hasattr(given, "__arrow_c_stream__") and (library in _LAZY or not hasattr(given, "__len__")):
+        # What holds all its rows has a length; a relation of DuckDB has one, too, and computes it with them.
+        elif hasattr(given, "__arrow_c_stream__") and (library == "duckdb" or not hasattr(given, "__len__")):
             reader = pa.RecordBatchReader.from_stream(given)
     if reader is not None:
         return reader.schema, reader

@@ -35,7 +35,6 @@ _ADDRESSES: Final = {
 _FAMILIES: Final = {"gcs": "gs", "abfss": "abfs"}
 # Where Azure's own tools look for the key of an account, or a token for some of it.
 _AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
 
 PlacedBytes = tuple[int, bytes]  # where it begins in an object, and its bytes
@@ -203,7 +202,7 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
 
 
 def _s3(scheme: str, path: str, given: dict[str, str]) -> tuple[Store, str]:
-    environment = next((value for name in _ENDPOINTS if (value := os.environ.get(name))), "")
+    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     protocol, _, endpoint = (given.get("endpoint_override") or environment).rpartition("://")
 
     def make() -> fs.FileSystem:
