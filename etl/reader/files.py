@@ -28,8 +28,6 @@ except ImportError:  # there is none for this kind of processor
 HEAD: Final = 1 << 20
 SNIFFED: Final = 1 << 12
 _END: Final = 1 << 16
-# How often Python checks for a signal while a pipe is silent.
-_POLL_MILLISECONDS: Final = 100
 
 _AGAIN: Final = "copy or export it again"
 _DECRYPT: Final = "decrypt it first: encrypted Parquet files can't be read"
@@ -193,8 +191,8 @@ class PipedFile(InputFile):
             with suppress(io.UnsupportedOperation):  # it has no descriptor
                 poll = select.poll()
                 poll.register(self._raw.fileno(), select.POLLIN)
-                # In short intervals: a Ctrl-C just before the wait would not end it.
-                while not poll.poll(_POLL_MILLISECONDS):
+                # In intervals of 100 ms: a Ctrl-C just before the wait would not end it.
+                while not poll.poll(100):
                     pass
             chunk = self._raw.read(min(count, HEAD - len(self._head)) if keep else count)
         self._spent = not keep

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,8 +47,6 @@ from .ndjson_lines import (
     rejected_row,
 )
 
-SCANNED: Final = 1 << 25
-
 
 class NdjsonReader(FileReader):
     """Reads one NDJSON file. `text` is true for a reject file that begins with a row of CSV.
@@ -61,7 +59,7 @@ class NdjsonReader(FileReader):
     open_columns = True
 
     def __init__(
-        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
+        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
     ) -> None:
         super().__init__(given, options)
         self._block = block

@@ -95,7 +95,7 @@ class ParquetReader(FileReader):
                         if coded and _is_plain(batch, coded):
                             yield self.batch(row, _decoded(batch, coded, _FEW))
                         else:
-                            yield from self.plain_batches(row, [_decoded(batch, coded)])
+                            yield from self.plain_batches(row, [_decoded(batch, coded) if coded else batch])
                         row += batch.num_rows
 
     def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -174,7 +174,8 @@ def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
 
 def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
     """The batch with texts in place of dictionaries of more than a few texts."""
-    for place, (name, values) in enumerate(zip(given.schema.names, given.columns, strict=True)):
+    columns = given.columns
+    for place, (name, values) in enumerate(zip(given.schema.names, columns, strict=True)):
         if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few:
-            given = given.set_column(place, name, values.dictionary_decode())
-    return given
+            columns[place] = values.dictionary_decode()
+    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)

@@ -228,9 +228,10 @@ class _Reading(PositionedStream):
         return self._pool.submit(finish)
 
     def close(self) -> None:
-        """End the threads, after at most one request each."""
+        """End the threads, after at most one request each, and drop the pieces."""
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
+        self.given, self._last, self._next = (), (0, b""), None
         super().close()
 
     def read_at(self, start: int, count: int) -> bytes:
