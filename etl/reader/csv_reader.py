@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
-_WIDEST_BLOCK: Final = 1 << 24
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _CHECKED_LINES: Final = 6
@@ -87,8 +86,8 @@ class CsvReader(FileReader):
             self._top = self._read_top()
         self._header = self._header_names()
         names, self.repeated = unique_names(self._header)
-        if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text
-            self._block = min(max(BLOCK, len(names) << 12), _WIDEST_BLOCK)
+        if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text; 16 MiB are enough
+            self._block = min(max(BLOCK, len(names) << 12), 1 << 24)
         header = [] if self._csv.header is False else self._header
         self._layout = CsvLayout(self.name, self._encoding, self._dialect, self._substitution, names, header)
 

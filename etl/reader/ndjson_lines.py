@@ -199,9 +199,10 @@ def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.Rec
     pyarrow takes NaN for a number, and accepts two objects on a line. `strict`: None as well if there are
     columns, or keys inside objects, that the schema doesn't have.
     """
+    if not len(block.starts) or not len(schema):
+        return None
     data = block.data
-    holds_no_json = (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
-    if not len(block.starts) or not len(schema) or holds_no_json:
+    if (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data):
         return None
     others = "error" if strict else "ignore"
     try:

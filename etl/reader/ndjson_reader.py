@@ -194,25 +194,25 @@ class NdjsonReader(FileReader):
 
     def _line_by_line(self, group: LineGroup, row: int, kinds: Mapping[str, pa.DataType]) -> Batch:
         """The rows of lines, with these columns, and a reject for each misfit."""
-        rejects, good = list[Reject](), list[tuple[int, JsonLine, list[Any]]]()
+        rejects, good = list[Reject](), list[tuple[int, bytes, int, list[Any]]]()
         for place, line in enumerate(group.lines):
             try:
-                good.append((place, line, line_values(line, kinds, fit=group.fit)))
+                good.append((place, line.text, line.run, line_values(line, kinds, fit=group.fit)))
             except MisfitError as misfit:
                 text = (line.rejected or line.text).decode(errors="backslashreplace")
                 shown = checked_json({"line": text})
                 rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
-        places = pa.array([place for place, _, _ in good], pa.int64())
+        places = pa.array([place for place, _, _, _ in good], pa.int64())
         arrays = [
             group.typed[name].take(places)
             if name in group.typed
-            else as_column([values[at] for _, _, values in good], kind)
+            else as_column([values[at] for _, _, _, values in good], kind)
             for at, (name, kind) in enumerate(kinds.items())
         ]
         # A batch without columns has rows, too.
         rows = pa.RecordBatch.from_arrays([*arrays, pa.nulls(len(good))], names=[*kinds, "\x00rows"])
         return replace(
             self.batch(row, rows.select(list(range(len(arrays)))), rejects),
-            originals=pa.array([line.text for _, line, _ in good], pa.binary()),
-            runs=np.array([line.run for _, line, _ in good], np.int64) if self.holds_rejects else None,
+            originals=pa.array([text for _, text, _, _ in good], pa.binary()),
+            runs=np.array([run for _, _, run, _ in good], np.int64) if self.holds_rejects else None,
         )
