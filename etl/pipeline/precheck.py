@@ -224,7 +224,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
                 self._file.seek(place)
                 piece: Batch = pickle.load(self._file)  # noqa: S301 - nobody else can open the file
                 for low, high in spans.within(piece.first, piece.stop):
-                    yield piece.between(low, high or piece.stop)
+                    yield piece.between(low, high)
 
     def _write(self) -> None:
         """Write what was gathered as one piece."""

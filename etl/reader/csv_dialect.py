@@ -40,27 +40,43 @@ class WholeRecords(NamedTuple):
 
 
 class CsvDialect:
-    """The delimiter and the quote of a file, one ASCII character each; `quote` "" means none."""
+    """The delimiter and the quote of a file, one ASCII character each; `quote` "" means none.
+
+    `delimiter` may be several characters while it isn't known which of them it is.
+    """
 
     def __init__(self, delimiter_text: str, quote_text: str) -> None:
         self.delimiter, self.quote = delimiter_text, quote_text
-        delimiter, quote = (re.escape(character.encode()) for character in (delimiter_text, quote_text))
-        plain = rb"[^\r\n" + delimiter + rb"]*+"
+        delimiters, quote = (re.escape(characters.encode()) for characters in (delimiter_text, quote_text))
+        delimiter = rb"[" + delimiters + rb"]"
+        plain = rb"[^\r\n" + delimiters + rb"]*+"
         body = rb"(?:[^" + quote + rb"]++|" + quote + quote + rb")*+"
-        closed = quote + body + quote + rb"(?=[\r\n" + delimiter + rb"]|\Z)"
+        closed = quote + body + quote + rb"(?=[\r\n" + delimiters + rb"]|\Z)"
         value = rb"(?:" + closed + rb"|(?!" + quote + rb")" + plain + rb")" if quote else plain
-        lenient = rb"(?:" + quote + body + rb"(?:" + quote + plain + rb"|\Z)|" + plain + rb")"
+        quoted = quote + rb"(" + body + rb")(?:" + quote + rb"|\Z)" if quote else rb"((?!))"
+        lenient = rb"(?:" + quoted + rb")?+(" + plain + rb")"
         record = rb"(?!\Z)(?:" + value + delimiter + rb")*+" + value + rb"(?:\r\n|\r|\n|\Z)"
         # Passes over quotes that open no field, and so ends at the first field that isn't closed well.
-        literal = rb"(?!\A)(?<![\r\n" + delimiter + rb"])" + quote
+        literal = rb"(?!\A)(?<![\r\n" + delimiters + rb"])" + quote
         sound = rb"(?:[^" + quote + rb"]++|" + literal + rb"|" + closed + rb")*+" if quote else rb"(?s:.*)"
-        fields = rb"(" + (lenient if quote else plain) + rb")(?:" + delimiter + rb"|(\Z))"
-        self._fields, self._sound = re.compile(fields), re.compile(sound)
+        self._fields = re.compile(lenient + rb"(?:" + delimiter + rb"|(\Z))")
+        self._first = re.compile(rb"(?:" + lenient + delimiter + rb")*+" + lenient)
+        self._sound = re.compile(sound)
         self._records = re.compile(rb"(?:" + record + rb")*+")
         self._values = re.compile(rb"(?:" + value + delimiter + rb")*+")
         self._quoted = re.compile(quote + body if quote else rb"(?!)")
         # Which bytes end a field, if they aren't in quotes.
-        self._ends_field = np.isin(np.arange(256), [ord(delimiter_text), _LF, _CR])
+        self._ends_field = np.isin(np.arange(256), [*map(ord, delimiter_text), _LF, _CR])
+
+    def first_record(self, data: bytes, at: int, *, final: bool) -> tuple[int, int] | None:
+        """Find the first record from `at` on that isn't blank; None if `data` is too short.
+
+        Return where it begins and ends, without its line end. Its quotes may be wrong. `final`: the file ends
+        with `data`.
+        """
+        begin = _match_end(_BLANK_LINES, data, at, len(data))
+        end = _match_end(self._first, data, begin, len(data))
+        return None if end == len(data) and not final else (begin, end)
 
     def whole_records(self, data: bytes, view: int, *, final: bool, full: bool) -> WholeRecords:
         """Find the end of the whole records of `data[:view]`, which begins with a record; and its bad lines.
@@ -98,14 +114,9 @@ class CsvDialect:
         """Split one record without its line end into its fields, also if its quotes are wrong."""
         values: list[str] = []
         for found in self._fields.finditer(record):
-            value = found[1].decode("utf-8", "backslashreplace")
-            if self.quote and value.startswith(self.quote):
-                mark = re.escape(self.quote)
-                inner = re.match(f"{mark}((?:[^{mark}]++|{mark}{mark})*+){mark}?", value)
-                body, end = (inner[1], inner.end()) if inner else (value, len(value))
-                value = body.replace(self.quote * 2, self.quote) + value[end:]
-            values.append(value)
-            if found[2] is not None:
+            quoted, rest = ((text or b"").decode("utf-8", "backslashreplace") for text in found.group(1, 2))
+            values.append(quoted.replace(self.quote * 2, self.quote) + rest)
+            if found[3] is not None:
                 break
         return values
 
@@ -145,24 +156,6 @@ class CsvDialect:
         if opening < closing < view - 1 and data[closing + 1] not in f"\r\n{self.delimiter}".encode():
             return closing
         return view if whole else None
-
-
-def first_record(data: bytes, quote: str, delimiter: str | None, *, final: bool) -> tuple[int, int] | None:
-    """Find the begin and end of the first record that isn't blank; None if `data` is too short.
-
-    The end is without the line end. `delimiter` None: it isn't known yet. `final`: the file ends with `data`.
-    """
-    begin = _match_end(_BLANK_LINES, data, 0, len(data))
-    pattern = rb"[^\r\n]*+"
-    # A quote opens a name only where the line begins or after a character that may be the delimiter.
-    if quote:
-        mark, ends = re.escape(quote.encode()), re.escape((delimiter or "".join(DELIMITERS)).encode())
-        quoted = mark + rb"(?:[^" + mark + rb"]++|" + mark + mark + rb")*+(?:" + mark + rb"|\Z)"
-        pattern = (
-            rb"(?:" + quoted + rb")?+(?:[^\r\n" + ends + rb"]++|[" + ends + rb"](?:" + quoted + rb")?+)*+"
-        )
-    end = _match_end(re.compile(pattern), data, begin, len(data))
-    return None if end == len(data) and not final else (begin, end)
 
 
 def line_end(data: bytes, at: int) -> int:

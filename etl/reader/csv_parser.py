@@ -91,15 +91,11 @@ class Substitution:
     def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
         """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
         pairs = [pair for pair in self._meant if pair[0].encode() in data]
-        if not pairs:
-            return rows
-        columns = []
-        for column in rows.columns:
+        for place, name in enumerate(rows.schema.names):
             for sign, text in pairs:
-                if pc.any(pc.match_substring(column, sign)).as_py():
-                    column = pc.replace_substring(column, sign, text)
-            columns.append(column)
-        return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+                if pc.any(pc.match_substring(rows.column(place), sign)).as_py():
+                    rows = rows.set_column(place, name, pc.replace_substring(rows.column(place), sign, text))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,15 @@ import pyarrow as pa
 from ..arrow.originals import CSV_ENDINGS
 from ..errors import SourceError
 from ..model import Batch, Reject
+from ..text import counted
 from . import decoding
 from .csv_dialect import (
+    DELIMITERS,
     LINE_END,
     BadLine,
     CsvDialect,
     WholeRecords,
     count_line_ends,
-    first_record,
     likeliest_delimiter,
     line_end,
 )
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
-_WIDEST_BLOCK: Final = 1 << 24
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _CHECKED_LINES: Final = 6
@@ -78,29 +78,26 @@ class CsvReader(FileReader):
         self._csv = checked(options.csv)
         self._encoding = encoding_name(self._csv.encoding)
         self._top = top = self._read_top()
-        self._guessed = False
+        self._guessed = self._csv.delimiter is None and top.delimiter is None
         if self._csv.delimiter is None:
-            self._guessed = top.delimiter is None
             tabs = ".tsv" in self.name.lower() and "\t" in top.first
             guess = "\t" if tabs else likeliest_delimiter(top.first, self._csv.quote)
-            self._csv = replace(self._csv, delimiter=top.delimiter or guess)
-            self._csv = self._csv if self._guessed else checked(self._csv)
+            self._csv = checked(replace(self._csv, delimiter=top.delimiter or guess))
             self._top = self._read_top()
-        dialect = CsvDialect(self._substitution.delimiter or "", self._csv.quote)
-        self._header = self._header_names(self._top.first, dialect)
-        self._names, self.repeated = unique_names(self._header)
-        if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text
-            self._block = min(max(BLOCK, len(self._names) << 12), _WIDEST_BLOCK)
+        self._header = self._header_names()
+        names, self.repeated = unique_names(self._header)
+        if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text; 16 MiB are enough
+            self._block = min(max(BLOCK, len(names) << 12), 1 << 24)
         header = [] if self._csv.header is False else self._header
-        self._layout = CsvLayout(self.name, self._encoding, dialect, self._substitution, self._names, header)
+        self._layout = CsvLayout(self.name, self._encoding, self._dialect, self._substitution, names, header)
 
     def schema(self) -> pa.Schema:
         """Return the header's names, all of type string; none for a file without a header."""
-        return pa.schema([(name, pa.string()) for name in self._names])
+        return pa.schema([(name, pa.string()) for name in self._layout.names])
 
     def total_rows(self) -> int | None:
         """Return None, unless the file has no header: only reading tells."""
-        return None if self._names else 0
+        return None if self._layout.names else 0
 
     def remark(self, names: Collection[str] = ()) -> str | None:
         """Return why the header may be none: other numbers of fields below it, or names that are values.
@@ -125,10 +122,10 @@ class CsvReader(FileReader):
             counts = Counter(len(dialect.split(line)) for line in self._top.below)
             (fields, _), *_ = counts.most_common(1)
             if fields > len(self._header):
-                named = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
                 return (
-                    f"the header has {named}, and the lines after it have {fields} fields: if lines stand "
-                    "above the header, say how many with `csv: {skip_rows: N}`"
+                    f"the header has {counted(len(self._header), 'name')}, and the lines after it have "
+                    f"{fields} fields: if lines stand above the header, say how many with "
+                    "`csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
@@ -137,44 +134,46 @@ class CsvReader(FileReader):
 
     def _read_top(self) -> _Top:
         self._substitution = Substitution(self._csv, self._csv.delimiter)
-        with closing(self._chunks(min(self._block, _HEADER_BLOCK))) as chunks:
+        self._dialect = CsvDialect(self._substitution.delimiter or "".join(DELIMITERS), self._csv.quote)
+        with closing(self._chunks(min(self._block, _HEADER_BLOCK), [0])) as chunks:
             buffer = ReadBuffer(chunks)
+            while (top := self._top_of(buffer.data, final=buffer.final)) is None:
+                if len(buffer.data) > decoding.MAX_RECORD:
+                    if LINE_END.search(buffer.data) is None:
+                        raise self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
+                    hint = "if a quote in it is never closed, correct it"
+                    raise self.given.error(": the header is longer than 32 MiB", hint)
+                buffer.grow()
+        return top
 
-            def line_stop() -> int | None:
-                end = LINE_END.search(buffer.data)
-                return end.end() if end else len(buffer.data) if buffer.final else None
+    def _top_of(self, data: bytes, *, final: bool) -> _Top | None:
+        """What stands above the rows; None if `data`, with which the file begins, is too short."""
+        named = _SEP_LINE.fullmatch(LINE_END.split(data, 1)[0].decode("utf-8", "replace"))
+        size = 0
+        for _ in range(max(self._csv.skip_rows, int(named is not None))):
+            end_found = LINE_END.search(data, size)
+            size = end_found.end() if end_found else len(data)
+        record = self._dialect.first_record(data, size, final=final)
+        if record is None:
+            return None
+        begin, end = record
+        first = mark_bad_bytes(data[begin:end]).decode()
+        if MARK in first:
+            what = ": the header is not in the encoding that the file should have"
+            raise self.given.error(what, "say the file's encoding, for example latin-1")
+        if "\0" in first:
+            hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
+            raise self.given.error(": the header holds NUL bytes, so this is not a CSV file", hint)
+        if self._csv.header is None:
+            size = line_end(data, end)
+        below = list(filter(None, LINE_END.split(data[size : size + _HEADER_BLOCK])))[:_CHECKED_LINES]
+        return _Top(first, named[1] if named else None, size, 1 + count_line_ends(data, 0, size), below)
 
-            too_long = self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
-            end = buffer.grow_until(line_stop, too_long)
-            first = buffer.data[:end].rstrip(b"\r\n").decode("utf-8", "replace")
-            named = _SEP_LINE.fullmatch(first)
-            line = max(self._csv.skip_rows, int(named is not None))
-            for _ in range(line):
-                buffer.take(buffer.grow_until(line_stop, too_long))
-            quote, delimiter = self._csv.quote, self._substitution.delimiter
-            hint = "if a quote in it is never closed, correct it"
-            begin, end = buffer.grow_until(
-                lambda: first_record(buffer.data, quote, delimiter, final=buffer.final),
-                self.given.error(": the header is longer than 32 MiB", hint),
-            )
-            first = mark_bad_bytes(buffer.data[begin:end]).decode()
-            if MARK in first:
-                what = ": the header is not in the encoding that the file should have"
-                raise self.given.error(what, "say the file's encoding, for example latin-1")
-            if "\0" in first:
-                hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-                raise self.given.error(": the header holds NUL bytes, so this is not a CSV file", hint)
-            if self._csv.header is None:
-                stop = line_end(buffer.data, end)
-                line += count_line_ends(buffer.data, 0, stop)
-                buffer.take(stop)
-            below = [text for text in LINE_END.split(buffer.data[:_HEADER_BLOCK]) if text][:_CHECKED_LINES]
-        return _Top(first, named[1] if named else None, buffer.taken, line + 1, below)
-
-    def _header_names(self, first: str, dialect: CsvDialect) -> list[str]:
+    def _header_names(self) -> list[str]:
         """The columns' names as the header or the job has them; SourceError for wrong quotes in it."""
         if isinstance(self._csv.header, tuple):
             return list(self._csv.header)
+        first, dialect = self._top.first, self._dialect
         fields = dialect.split(first.encode()) if first else []
         if self._csv.header is False:
             return [str(number) for number in range(1, len(fields) + 1)]
@@ -188,7 +187,7 @@ class CsvReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the blocks of records with wanted ones; the others are only counted."""
-        if not self._names:
+        if not self._layout.names:
             return
         position = [0]
         with closing(self._chunks(self._block, position)) as chunks:
@@ -206,7 +205,7 @@ class CsvReader(FileReader):
                 block, parsed = buffer.data[: records.end], None
                 with source_errors(self.name, f"in row {row} or after it"):
                     if row < following:  # only as much as counting needs
-                        parsed = parse(block, records.bad, self._layout, self._names[:1])
+                        parsed = parse(block, records.bad, self._layout, self._layout.names[:1])
                     if parsed is None or (parsed.whole and row + parsed.records > following):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
@@ -220,7 +219,7 @@ class CsvReader(FileReader):
                 row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
-    def _chunks(self, size: int, position: list[int] | None = None) -> Generator[bytes, None, None]:
+    def _chunks(self, size: int, position: list[int]) -> Generator[bytes, None, None]:
         with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
             yield from map(self._substitution.replace, chunks)
 
@@ -282,17 +281,14 @@ def unique_names(header: list[str]) -> tuple[list[str], dict[str, list[int]]]:
 
     A name that is repeated or empty gets its place, so that no column can be taken for another.
     """
-    counts = Counter(header)
-    names, taken = list[str](), set(header)
-    places: dict[str, list[int]] = {}
+    counts, names, taken = Counter(header), list[str](), set(header)
     for place, name in enumerate(header, 1):
         unique = name
-        if counts[name] > 1:
-            places.setdefault(name, []).append(place)
         if counts[name] > 1 or not name.strip():
             unique = f"{name.strip() or 'no name'} (column {place})"
         while unique != name and unique in taken:
             unique += "'"
         taken.add(unique)
         names.append(unique)
-    return names, {name: where for name, where in places.items() if name.strip()}
+    repeated = [name for name, count in counts.items() if count > 1 and name.strip()]
+    return names, {name: [place for place, one in enumerate(header, 1) if one == name] for name in repeated}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import re
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final
 
 from ..errors import SourceError
 from .files import InputFile, source_errors
@@ -20,7 +20,6 @@ from .files import InputFile, source_errors
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()
 BLOCK: Final = 1 << 21
-BLANK: Final = b" \t\r\n"
 MAX_RECORD: Final = 1 << 25
 _MARKING: Final = f"propsync-mark-{MARK}"  # its own, as the package may be loaded under two names
 _BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?:\A|(?<=[\r\n]))(?:\xef\xbb\xbf)+")
@@ -31,7 +30,6 @@ _ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_Found = TypeVar("_Found")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -67,12 +65,7 @@ def encoding_name(encoding: str) -> str:
 
 
 def text_chunks(
-    given: InputFile,
-    encoding: str,
-    size: int = BLOCK,
-    position: list[int] | None = None,
-    *,
-    returns: bool = False,
+    given: InputFile, encoding: str, size: int, position: list[int], *, returns: bool = False
 ) -> Generator[bytes, None, None]:
     """Yield the file as UTF-8, in whole lines of about `size` bytes together; bad bytes of UTF-8 are kept.
 
@@ -98,8 +91,7 @@ def text_chunks(
                 continue
             text = b"".join((*parts, memoryview(chunk)[: end or None]))
             parts, done = [chunk[end:] if end else b""], done + len(text)
-            if position is not None:
-                position[:] = [round(raw.tell() * done / max(made, 1))]
+            position[:] = [round(raw.tell() * done / max(made, 1))]
             if b"\xef" in text and codecs.BOM_UTF8 in text:
                 text = _BOMS_AT_LINE_STARTS.sub(b"", text)
             last = [text]
@@ -134,11 +126,3 @@ class ReadBuffer:
         """Drop `count` bytes at the beginning."""
         self.data = self.data[count:]
         self.taken += count
-
-    def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
-        """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""
-        while (found := find()) is None:
-            if len(self.data) > MAX_RECORD:
-                raise too_long
-            self.grow()
-        return found

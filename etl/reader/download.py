@@ -9,78 +9,54 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import Final, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-import pyarrow as pa
-
 from ..errors import SourceError
-from .files import InputFile, PositionedStream, TemporaryCopy
+from .files import TemporaryCopy
 
 _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file
-_PARTIAL: Final = 206
-_NOT_THAT_PART: Final = 416
-_GONE: Final = frozenset({404, 410})
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "propsync"}
 _SAFE_IN_URL: Final = "%/:?#[]@!$&'()*+,;=~"
+_WAITS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that a server may be silent, and to wait after each failure in a row before the next try."""
+class WebFile(TemporaryCopy):
+    """A file at a web address, as far as it is copied.
 
-    silence: float = 60.0
-    waits: tuple[float, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
-    sleep: Callable[[float], None] = time.sleep
-
-
-class WebFile(InputFile):
-    """A file at a web address, copied to a file without a name, which is gone with this process.
-
-    `name` is the address without its user and query, which may be secrets.
+    `name` is the address without its user and query, which may be secrets. The server may be silent for so
+    many seconds; `waits` are those after each failure in a row before the next try.
     """
 
-    repeatable = True
-
-    def __init__(self, name: str, address: str, patience: Patience | None = None) -> None:
-        self.name, self._address, self._patience = name, address, patience or Patience()
+    def __init__(self, name: str, address: str, silence: float = 60, waits: Sequence[float] = _WAITS) -> None:
+        super().__init__(name)
+        self._address, self._silence, self._waits = address, silence, waits
         self._lock = threading.Lock()
-        self._copy = TemporaryCopy(name)
         self._answer: HTTPResponse | None = None
         self._validator: str | None = None
         self._state: tuple[int | None, int | None] = (None, None)
         self._whole = False
 
-    @property
-    def have(self) -> int:
-        """How many bytes are copied."""
-        return self._copy.size
-
-    def open(self) -> pa.NativeFile:
-        """Open a stream over the copy, which can be read at any position."""
-        self._need(1)
-        return pa.PythonFile(PositionedStream(self._read_at, self.fetch), mode="r")
-
     def fetch(self) -> int:
         """Copy all of it, and return its size."""
-        self._need(None)
-        return self.have
+        self._need(_HEAD + 1)
+        return self.size
 
     def state(self) -> tuple[int | None, int | None]:
         """Ask the server for the size and the time of change.
 
         If it doesn't answer any more, since addresses may be signed for an hour, those of the whole copy.
         """
-        if not self._whole and self.have == 0:
+        if not self._whole and self.size == 0:
             self._need(1)
             return self._state
         try:
@@ -91,18 +67,17 @@ class WebFile(InputFile):
                 raise _request_error(self.name, error) from error
             return self._state
 
-    def _read_at(self, start: int, count: int) -> bytes:
-        """At most `count` bytes from position `start`; b"" at the end."""
+    def read_at(self, start: int, count: int) -> bytes:
+        """Copy these bytes, and return them."""
         self._need(start + count)
-        return self._copy.read_at(start, count)
+        return super().read_at(start, count)
 
-    def _need(self, until: int | None) -> None:
-        """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
-        everything = until is None or until > _HEAD
+    def _need(self, until: int) -> None:
+        """Copy at least so many bytes; beyond the head always all. Raises SourceError, StateError."""
         with self._lock:
-            while not self._whole and (everything or self.have < (until or 0)):
+            while not self._whole and (until > _HEAD or self.size < until):
                 chunk = self._next_chunk()
-                self._copy.append(chunk)
+                self.append(chunk)
                 if not chunk:
                     self._whole = True
                     self._drop()
@@ -115,39 +90,39 @@ class WebFile(InputFile):
                 if self._answer is None:
                     self._answer = self._connected()
                 chunk, size = self._answer.read1(_CHUNK), self._state[0]
-                if not chunk and size is not None and self.have < size:
-                    raise ConnectionResetError(f"it ended after {self.have:,} of {size:,} bytes")
+                if not chunk and size is not None and self.size < size:
+                    raise ConnectionResetError(f"it ended after {self.size:,} of {size:,} bytes")
             except (OSError, HTTPException, ValueError) as error:  # ValueError: it is not an address
                 self._drop()
                 code = error.code if isinstance(error, HTTPError) else None
-                if code == _NOT_THAT_PART:
+                if code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise self._changed() from error
-                failure, last = _request_error(self.name, error), failures == len(self._patience.waits)
-                if self.have and last:
-                    where = f"after {self.have:,} bytes, {failures + 1} times in a row"
+                failure, last = _request_error(self.name, error), failures == len(self._waits)
+                if self.size and last:
+                    where = f"after {self.size:,} bytes, {failures + 1} times in a row"
                     hint = "download it first, or have it served by one that sends parts of files (Range)"
                     raise SourceError(f"{failure.message} ({where})", hint=hint) from error
-                if self.have == 0 or (code is not None and code not in _PASSING):
+                if self.size == 0 or (code is not None and code not in _PASSING):
                     raise failure from error
-                self._patience.sleep(self._patience.waits[failures])
+                time.sleep(self._waits[failures])
                 failures += 1
             else:
                 return chunk
 
     def _connected(self) -> HTTPResponse:
         """An answer whose next byte is the one after those that are there."""
-        if self.have == 0:
+        if self.size == 0:
             answer = self._request({})
             self._state = _state_in(answer.headers)
             tag = answer.headers.get("ETag", "")
             self._validator = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-            self._copy.append(b"", expected=self._state[0] or 0)
+            self.append(b"", expected=self._state[0] or 0)
             return answer
         same = {} if self._validator is None else {"If-Range": self._validator}
-        answer = self._request({"Range": f"bytes={self.have}-", **same})
-        if answer.status == _PARTIAL:
+        answer = self._request({"Range": f"bytes={self.size}-", **same})
+        if answer.status == HTTPStatus.PARTIAL_CONTENT:
             span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-            if span.partition("-")[0].strip() != str(self.have):
+            if span.partition("-")[0].strip() != str(self.size):
                 what = ": the download can't be resumed: the server sent another part of it"
                 raise self.error(what, "download it first")
             if self._state[0] is not None and total.strip() not in {"*", str(self._state[0])}:
@@ -156,11 +131,11 @@ class WebFile(InputFile):
         if _state_in(answer.headers)[0] != self._state[0]:
             raise self._changed()
         at = 0  # skip what is there, if it is still the same
-        while at < self.have:
-            chunk = answer.read1(min(_CHUNK, self.have - at))
+        while at < self.size:
+            chunk = answer.read1(min(_CHUNK, self.size - at))
             if not chunk:
                 raise ConnectionResetError(f"it ended after {at:,} bytes")
-            if chunk != self._copy.read_at(at, len(chunk)):
+            if chunk != super().read_at(at, len(chunk)):
                 raise self._changed()
             at += len(chunk)
         return answer
@@ -183,7 +158,7 @@ class WebFile(InputFile):
             credentials = b64encode(unquote(user).encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {credentials}")
         try:
-            return cast("HTTPResponse", urlopen(request, timeout=self._patience.silence))  # noqa: S310
+            return cast("HTTPResponse", urlopen(request, timeout=self._silence))  # noqa: S310
         except HTTPError as error:
             error.close()
             raise
@@ -200,7 +175,7 @@ def _state_in(headers: HTTPMessage) -> tuple[int | None, int | None]:
 def _request_error(name: str, error: Exception) -> SourceError:
     if type(error) is URLError and isinstance(error.reason, Exception):
         error = error.reason
-    if isinstance(error, HTTPError) and error.code in _GONE:
+    if isinstance(error, HTTPError) and error.code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         return SourceError(f"{name} is not there", hint="check the address, and that its server is up")
     match error:
         case HTTPError():

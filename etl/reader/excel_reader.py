@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
 from ..run_events import Warned
+from ..text import counted
 from .csv_reader import unique_names
 from .file_reader import ReadOptions, TableReader
 from .files import HEAD, InputFile, source_errors
@@ -36,7 +37,6 @@ _TYPES: Final = {
     frozenset({dt.date, dt.datetime}): pa.timestamp("us"),
     frozenset(): pa.null(),
 }
-_HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
 
 
 class ExcelReader(TableReader):
@@ -75,7 +75,7 @@ class ExcelReader(TableReader):
         if names or self.options.excel.header is not None or named >= min(values, 2):
             return None
         return (
-            f"the header has {named} name{'s' * (named != 1)}, and the row after it has {values} values: if "
+            f"the header has {counted(named, 'name')}, and the row after it has {values} values: if "
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
 
@@ -147,7 +147,7 @@ def _value(cell: Any) -> Any:
         case float() if cell.is_integer() and abs(cell) <= EXACT_FLOAT:
             return int(cell)
         case dt.datetime():  # of days in a float: the last digits are noise
-            rounded = cell + _HALF_MILLISECOND
+            rounded = cell + dt.timedelta(microseconds=500)
             return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000)
         case dt.timedelta():
             seconds = round(cell.total_seconds())

@@ -24,43 +24,37 @@ from ..model import Batch, Reject
 from ..run_events import Warned
 from .files import HEAD, InputFile, ends_digest, first_line, source_errors
 
-EXCERPT: Final = 60
 # Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.
 BATCH_BYTES: Final = 1 << 24
 
-RowSpan = tuple[int, int | None]  # the first row, and the one after the last; None: to the file's end
+OPEN: Final = 1 << 62  # the stop of what goes to the file's end; no file has so many rows
 
 
 class RowSpans:
-    """Spans of wanted rows, given in ascending order: those that overlap are one. Only the last is open."""
+    """Spans of wanted rows, rows `first` to `stop - 1` each, given in ascending order.
 
-    def __init__(self, spans: Iterable[RowSpan]) -> None:
-        found = self._spans = list[RowSpan]()
-        for first, stop in spans:
-            if stop is not None and stop <= first:
-                continue
-            if found and (found[-1][1] is None or first < found[-1][1]):
-                before, end = found[-1]
-                found[-1] = before, None if end is None or stop is None else max(end, stop)
-            else:
+    Those that overlap are one. A stop that is None becomes OPEN.
+    """
+
+    def __init__(self, spans: Iterable[tuple[int, int | None]]) -> None:
+        found = self._spans = list[tuple[int, int]]()
+        for first, stop in ((first, OPEN if stop is None else stop) for first, stop in spans):
+            if found and first < found[-1][1]:
+                found[-1] = found[-1][0], max(found[-1][1], stop)
+            elif first < stop:
                 found.append((first, stop))
-        self._firsts = [first for first, _ in found]
-
-    def __iter__(self) -> Iterator[RowSpan]:
-        return iter(self._spans)
 
     def next(self, row: int) -> int | None:
         """Return the first wanted row from `row` on; None if there is none."""
-        return next((first for first, _ in self.within(row, None)), None)
+        return next((first for first, _ in self.within(row, OPEN)), None)
 
-    def within(self, first: int, stop: int | None) -> Iterator[RowSpan]:
+    def within(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of spans that lie in rows `first` to `stop - 1`."""
-        for low, high in self._spans[max(0, bisect_right(self._firsts, first) - 1) :]:
-            if stop is not None and low >= stop:
+        for low, high in self._spans[max(0, bisect_right(self._spans, (first, OPEN)) - 1) :]:
+            if low >= stop:
                 return
-            if high is None or high > first:
-                ends = [end for end in (high, stop) if end is not None]
-                yield max(low, first), min(ends) if ends else None
+            if high > first:
+                yield max(low, first), min(high, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +189,8 @@ class TableReader(FileReader):
     def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the wanted rows."""
         table = self.table.select(list(columns))
-        for first, stop in spans:
-            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
+        for first, stop in spans.within(1, table.num_rows + 1):
+            rows = table.slice(first - 1, stop - first)
             yield from self.plain_batches(first, rows.to_batches(max_chunksize=self.options.batch_rows))
 
 
@@ -229,9 +223,8 @@ def split_batches(batches: Iterable[Batch], spans: RowSpans, limit: int) -> Iter
     for batch in batches:
         step = min(limit, rows_within(BATCH_BYTES, batch.rows.nbytes, batch.stop - batch.first))
         for low, high in spans.within(batch.first, batch.stop):
-            end = batch.stop if high is None else high
-            for start in range(low, end, step):
-                yield batch.between(start, min(start + step, end))
+            for start in range(low, high, step):
+                yield batch.between(start, min(start + step, high))
         if spans.next(batch.stop) is None:
             return
 
@@ -243,7 +236,7 @@ def rows_within(most: int, size: int, rows: int) -> int:
 
 def excerpt(value: str) -> str:
     """Quote the value, at most 60 characters of it, for a reject's reason."""
-    short = value if len(value) <= EXCERPT else value[: EXCERPT - 1] + "…"
+    short = value if len(value) <= 60 else value[:59] + "…"
     return f'"{short}"'
 
 

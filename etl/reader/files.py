@@ -6,17 +6,16 @@ import errno
 import hashlib
 import io
 import os
+import re
 import select
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
 import pyarrow as pa
-from pyarrow import fs
 
 from ..errors import SourceError, StateError
 
@@ -29,20 +28,17 @@ except ImportError:  # there is none for this kind of processor
 HEAD: Final = 1 << 20
 SNIFFED: Final = 1 << 12
 _END: Final = 1 << 16
-# How often Python checks for a signal while a pipe is silent.
-_POLL_MILLISECONDS: Final = 100
 
 _AGAIN: Final = "copy or export it again"
 _DECRYPT: Final = "decrypt it first: encrypted Parquet files can't be read"
-# Types of errors with signs in their messages, what they mean, and what to do; the first that fits counts.
+_PATH: Final = "check the path; relative paths start at the job file's folder"
+# Types of errors with patterns of their messages, what they mean, and what to do; the first that fits counts.
 _ERRORS: Final = (
-    (FileNotFoundError, "", "is not there", "check the path; relative paths start at the job file's folder"),
+    ((FileNotFoundError, NotADirectoryError), "", "is not there", _PATH),
     (PermissionError, "", "may not be read by this user", "give this user the right to read it"),
     (Exception, "Truncated compressed stream", "ends in the middle of its compressed data", _AGAIN),
-    (Exception, "decompress failed", "holds damaged compressed data", _AGAIN),
-    (Exception, "inflate failed", "holds damaged compressed data", _AGAIN),
-    (Exception, "decrypt", "is encrypted", _DECRYPT),
-    (Exception, "encrypted", "is encrypted", _DECRYPT),
+    (Exception, "decompress failed|inflate failed", "holds damaged compressed data", _AGAIN),
+    (Exception, "decrypt|encrypted", "is encrypted", _DECRYPT),
 )
 
 Stopped = Callable[[], bool]
@@ -60,7 +56,7 @@ def source_errors(name: str, position: str = "") -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
         other = (Exception, "", f"can't be read: {first_line(error)}", _AGAIN)
-        fitting = (one for one in _ERRORS if isinstance(error, one[0]) and one[1] in str(error))
+        fitting = (one for one in _ERRORS if isinstance(error, one[0]) and re.search(one[1], str(error)))
         _, _, what, hint = next(fitting, other)
         where = f"{name} ({position})" if position else name
         raise SourceError(f"{where} {what}", hint=hint) from error
@@ -81,18 +77,15 @@ class InputFile:
     """Something that bytes can be read from.
 
     `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
-    again. `seekable`: its streams can be read at any position. `local_path` is None for what isn't a file of
-    this machine. `piece_bytes` is how much should be read at once; None if that doesn't matter.
-    `versioned`: it has a `version()`. `codec` is what it is compressed with, as its reader found; None for
-    nothing.
+    again, and its streams at any position. `local_path` is None for what isn't a file of this machine.
+    `piece_bytes` is how much should be read at once; None if that doesn't matter. `codec` is what it is
+    compressed with, as its reader found; None for nothing.
     """
 
     name: str
     repeatable: bool = True
-    seekable: bool = True
     local_path: Path | None = None
     piece_bytes: int | None = None
-    versioned: bool = False
     codec: str | None = None
 
     def open(self) -> pa.NativeFile:
@@ -121,9 +114,9 @@ class InputFile:
         """Return what is equal for two mentions of the same file."""
         return self.name
 
-    def version(self) -> str:
+    def version(self) -> str | None:
         """Return a digest of what changes whenever its content does, as it was when the file was opened."""
-        raise NotImplementedError
+        return None
 
     def tail(self) -> bytes:
         """Return the last bytes if they are as quick to get as the first ones."""
@@ -142,47 +135,41 @@ class InputFile:
         """Copy all of it from the web; end what is being fetched."""
 
 
-@dataclass
 class StoredFile(InputFile):
-    """A file in a file system of this machine."""
+    """A file of this machine."""
 
-    name: str
-    system: fs.FileSystem
-    path: str
+    def __init__(self, name: str, path: str) -> None:
+        self.name, self.path = name, path
 
     @property
-    def local_path(self) -> Path | None:  # type: ignore[override]
-        """Its path on this machine, without links."""
-        return Path(self.path).resolve() if self.system.type_name == "local" else None
+    def local_path(self) -> Path:  # type: ignore[override]
+        """Its path without links."""
+        return Path(self.path).resolve()
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
         with source_errors(self.name):
-            return self.system.open_input_file(self.path)
+            return pa.OSFile(self.path)
 
     def state(self) -> tuple[int | None, int | None]:
         """Ask the file system."""
         with source_errors(self.name):
-            info = self.system.get_file_info(self.path)
-        if info.type == fs.FileType.NotFound:
-            raise self.error("is not there", "check the path")
-        return info.size, info.mtime_ns
+            found = Path(self.path).stat()
+        return found.st_size, found.st_mtime_ns
 
     def identity(self) -> object:
-        """Return the file system and the path."""
-        return self.system.type_name, self.local_path or self.path
+        """Return the path."""
+        return self.local_path
 
 
 class PipedFile(InputFile):
     """Standard input or a named pipe: it can be opened again only until more than its first MiB was read."""
 
     repeatable = False
-    seekable = False
 
     def __init__(self, name: str, start: Callable[[], IO[bytes]]) -> None:
         """`start` opens the stream, which must not be buffered."""
-        self.name = name
-        self._start = start
+        self.name, self._start = name, start
         self._raw: IO[bytes] | None = None
         self._head = b""
         self._spent = False
@@ -204,8 +191,8 @@ class PipedFile(InputFile):
             with suppress(io.UnsupportedOperation):  # it has no descriptor
                 poll = select.poll()
                 poll.register(self._raw.fileno(), select.POLLIN)
-                # In short intervals: a Ctrl-C just before the wait would not end it.
-                while not poll.poll(_POLL_MILLISECONDS):
+                # In intervals of 100 ms: a Ctrl-C just before the wait would not end it.
+                while not poll.poll(100):
                     pass
             chunk = self._raw.read(min(count, HEAD - len(self._head)) if keep else count)
         self._spent = not keep
@@ -214,35 +201,21 @@ class PipedFile(InputFile):
 
 
 class PositionedStream(io.RawIOBase):
-    """A stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `done()` at last."""
+    """A stream over `read_at(start, count)`, with the methods that pyarrow calls.
 
-    def __init__(
-        self,
-        read_at: Callable[[int, int], bytes],
-        size: Callable[[], int] | None = None,
-        done: Callable[[], None] = lambda: None,
-    ) -> None:
+    It can be read at any position if `size()` is given.
+    """
+
+    def __init__(self, read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None) -> None:
         super().__init__()
-        self._read_at, self._size, self._done, self._at = read_at, size, done, 0
-
-    def close(self) -> None:
-        """Close it, once."""
-        if not self.closed:
-            self._done()
-        super().close()
+        self._read_at, self._size, self._at = read_at, size, 0
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
-    def seekable(self) -> bool:
-        """Whether its size is known."""
-        return self._size is not None
-
-    def read(self, count: int = -1) -> bytes:
-        """Read at most `count` bytes; without it, all that are left."""
-        if count < 0:
-            count = HEAD if self._size is None else self._size() - self._at
+    def read(self, count: int = HEAD) -> bytes:
+        """Read at most `count` bytes."""
         chunk = self._read_at(self._at, count)
         self._at += len(chunk)
         return chunk
@@ -252,10 +225,6 @@ class PositionedStream(io.RawIOBase):
         if whence == io.SEEK_END and self._size is not None:
             offset += self._size()
         self._at = offset + (self._at if whence == io.SEEK_CUR else 0)
-        return self._at
-
-    def tell(self) -> int:
-        """Return the position."""
         return self._at
 
 
@@ -284,9 +253,13 @@ class TemporaryCopy(InputFile):
         """Return `count` bytes, fewer at the end."""
         return os.pread(self._file.fileno(), count, start)
 
+    def fetch(self) -> int:
+        """Return its size."""
+        return self.size
+
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
-        return pa.PythonFile(PositionedStream(self.read_at, lambda: self.size), mode="r")
+        return pa.PythonFile(PositionedStream(self.read_at, self.fetch), mode="r")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

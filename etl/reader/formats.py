@@ -27,7 +27,7 @@ _CODECS: Final = (
 )
 
 _UNPACK: Final = "unpack it first, for example with: {}"
-_UNZIP, _UNTAR = _UNPACK.format("unzip FILE"), _UNPACK.format("tar -xf FILE")
+_UNZIP: Final = _UNPACK.format("unzip FILE, or save it as CSV")
 _EXPORT: Final = "write its rows as CSV or Parquet, for example with {}"
 _SAVE: Final = "save the sheet as CSV, or write its rows as Parquet"
 _AGAIN: Final = "look at its first lines, and export or download it again"
@@ -44,8 +44,8 @@ _FOREIGN: Final = tuple(
     (re.compile(begin, re.DOTALL), what, remedy)
     for begin, what, remedy in (
         (rb"PK\x03\x04.{26}mimetype", "an OpenDocument file, but no sheet", _SAVE),
-        (rb"PK\x03\x04", "a zip archive or an Excel workbook", f"{_UNZIP}, or save it as CSV"),
-        (rb".{257}ustar[\0 ]", "a tar archive", f"{_UNTAR}, and name the files in it"),
+        (rb"PK\x03\x04", "a zip archive or an Excel workbook", _UNZIP),
+        (rb".{257}ustar[\0 ]", "a tar archive", _UNPACK.format("tar -xf FILE, and name the files in it")),
         (rb"ORC.*\0", "an ORC file", _EXPORT.format("pyarrow.orc")),
         (rb"FEA1.*\0", "an old Feather file", _ARROW),
         (rb"(?=.*\0).{8}DUCK", "a DuckDB database", _DUCKDB),

@@ -26,7 +26,6 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _NAMED: Final = 5  # endings that a message names
 # Files that hold no rows: hidden ones, and `_SUCCESS` and `_metadata`, which writers leave beside their data.
 _HIDDEN: Final = (".", "_")
-NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 def find_files(location: str, folder: Path, left_out: Counter[str] | None = None) -> list[InputFile]:
@@ -45,8 +44,7 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
 
         return [WebFile(public_address(location), location)]
     if scheme == "file":
-        search = _Search(fs.LocalFileSystem(), "", location, left_out)
-        return search.find(unquote(urlsplit(location).path))
+        return _Search(fs.LocalFileSystem(), "", location, left_out).find(unquote(urlsplit(location).path))
     if scheme:  # a store such as S3; a `?` begins its settings, so it is not a wildcard here
         address, _, settings = location.partition("?")
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
@@ -85,7 +83,7 @@ def partitions(name: str) -> dict[str, str | None]:
     for part in name.split("/")[:-1]:
         key, sign, value = part.partition("=")
         if key and sign:
-            found[unquote(key)] = None if value == NULL_PARTITION else unquote(value)
+            found[unquote(key)] = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
     return found
 
 
@@ -166,7 +164,7 @@ class _Search:
                     self.left_out[ending] += 1
         elif info.type == fs.FileType.File:
             stored = isinstance(self.system, Store)
-            yield StoreFile(self.system, info) if stored else StoredFile(name, self.system, info.path)
+            yield StoreFile(self.system, info) if stored else StoredFile(name, info.path)
         elif info.type != fs.FileType.NotFound:
             yield PipedFile(name, lambda: Path(info.path).open("rb", buffering=0))  # noqa: SIM115
 

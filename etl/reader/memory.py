@@ -24,8 +24,6 @@ from .files import InputFile, first_line, guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
 _GENERAL: Final = "give paths, addresses, DataFrames, Arrow tables, or streams or generators of these"
-# The types that hold all their rows have a length; these have one, too, and compute it with the rows.
-_LAZY: Final = ("duckdb",)
 # The module's first word, a method of the object, and what to write in its place; the first that fits.
 _REMEDIES: Final = (
     ("polars", "collect", "frame.collect()"),
@@ -49,6 +47,8 @@ _SAME: Final[tuple[Callable[[pa.DataType], bool], ...]] = (
 # Objects of callers, by id: the spent ones, and those that had rows. A spent stream looks like an empty one.
 _spent: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 _had_rows: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
+
+Stream = tuple[pa.Schema, Iterable[pa.RecordBatch]]
 
 
 class MemoryFile(InputFile):
@@ -76,11 +76,8 @@ class MemoryReader(TableReader):
         """Return a hex digest over the schema, the number of rows, and the first and the last row."""
         digest = hashlib.blake2b(f"{self.table.schema}{self.table.num_rows}".encode(), digest_size=16)
         for end in (self.table.slice(0, 1), self.table.slice(max(0, self.table.num_rows - 1))):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, self.schema()) as writer:
-                for batch in self.plain_batches(1, end.combine_chunks().to_batches()):
-                    writer.write_batch(batch.rows)
-            digest.update(sink.getvalue())
+            for batch in self.plain_batches(1, end.combine_chunks().to_batches()):
+                digest.update(batch.rows.serialize())
         return digest.hexdigest()
 
     def content(self) -> Iterator[bytes | memoryview]:
@@ -94,14 +91,12 @@ class StreamReader(FileReader):
 
     format = "arrow"
 
-    def __init__(
-        self, schema: pa.Schema, stream: Iterable[pa.RecordBatch], options: ReadOptions, given: object
-    ) -> None:
+    def __init__(self, stream: Stream, options: ReadOptions, given: object) -> None:
         """`given` is the object that the caller has, which may be the stream itself."""
         super().__init__(MemoryFile("stream", repeatable=False), options)
         self._given = given
-        self._schema = schema
-        self._stream: Iterable[pa.RecordBatch] | None = stream
+        self._schema = stream[0]
+        self._stream: Iterable[pa.RecordBatch] | None = stream[1]
 
     def schema(self) -> pa.Schema:
         """Return the stream's columns as they will be read."""
@@ -148,7 +143,7 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     library = type(given).__module__.partition(".")[0].lstrip("_")
     stream = _stream_of(given, library, options.batch_rows)
     if stream is not None:
-        return StreamReader(*stream, options, given)
+        return StreamReader(stream, options, given)
     if _speaks_arrow(given):
         return MemoryReader("table", _table(given, f"a {kind}"), options)
     fitting = (one for one in _REMEDIES if one[0] in {"", library} and hasattr(given, one[1]))
@@ -160,23 +155,21 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     raise SourceError(f"a {kind} is not a source", hint=hint)
 
 
-def _stream_of(
-    given: Any, library: str, batch_rows: int
-) -> tuple[pa.Schema, Iterable[pa.RecordBatch]] | None:
+def _stream_of(given: Any, library: str, batch_rows: int) -> Stream | None:
     """The object as a stream with its schema; None if it is none, or has all its rows in memory."""
     datasets = sys.modules.get("pyarrow.dataset")
     reader = None
     with source_errors("the stream"):
         if isinstance(given, pa.RecordBatchReader):
             reader = given
-        elif datasets is not None and isinstance(given, datasets.Dataset):
-            ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # as much as is held at once
-            reader = given.scanner(batch_size=batch_rows, **ahead).to_reader()
-        elif datasets is not None and isinstance(given, datasets.Scanner):
+        elif datasets is not None and isinstance(given, datasets.Dataset | datasets.Scanner):
+            if isinstance(given, datasets.Dataset):  # as much ahead as is held at once
+                given = given.scanner(batch_size=batch_rows, batch_readahead=1, fragment_readahead=1)
             reader = given.to_reader()
         elif hasattr(given, "to_arrow_batch_reader"):  # a scan of pyiceberg
             reader = given.to_arrow_batch_reader()
-        elif hasattr(given, "__arrow_c_stream__") and (library in _LAZY or not hasattr(given, "__len__")):
+        # What holds all its rows has a length; a relation of DuckDB has one, too, and computes it with them.
+        elif hasattr(given, "__arrow_c_stream__") and (library == "duckdb" or not hasattr(given, "__len__")):
             reader = pa.RecordBatchReader.from_stream(given)
     if reader is not None:
         return reader.schema, reader
@@ -211,11 +204,9 @@ def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch
         for field in schema:
             column = table.column(field.name)
             here, there = plain_type(column.type), plain_type(field.type)
-            alike = (
-                here == there or pa.types.is_null(here) or any(same(here) and same(there) for same in _SAME)
-            )
+            alike = any(same(here) and same(there) for same in _SAME)
             with suppress(pa.ArrowException, ValueError):
-                if alike:
+                if alike or here == there or pa.types.is_null(here):
                     arrays.append(column.cast(field.type))
                     continue
             types = f"as {column.type}, and the first one has it as {field.type}"

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from itertools import groupby, zip_longest
-from typing import Any, Final, Literal, NamedTuple
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -31,7 +32,6 @@ from ..arrow.originals import (
     original_values,
 )
 from ..errors import SourceError
-from .decoding import BLANK
 from .file_reader import excerpt
 from .json_types import MisfitError, checked_json, fit_value
 
@@ -69,16 +69,16 @@ class LineBlock(NamedTuple):
     def originals(self) -> pa.BinaryArray:
         """Return the lines of a block with `starts`, with their line ends, without a copy."""
         ends = np.append(self.starts, np.int32(len(self.data)))
-        return pa.Array.from_buffers(
-            pa.binary(), self.size, [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
-        )
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(pa.binary(), self.size, buffers)
 
 
 class JsonLine(NamedTuple):
     """The object in a line that isn't blank, or why there is none.
 
-    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float.
-    `origin` is that of a reject (`model.Reject`).
+    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float. In a
+    reject file the row is that of the line `rejected`, `origin` is that of the reject (`model.Reject`), and
+    `run` the number of the run that rejected it, -1 for none.
     """
 
     text: bytes
@@ -86,6 +86,20 @@ class JsonLine(NamedTuple):
     reason: str = ""
     plain: bool = True
     origin: str = ""
+    rejected: bytes = b""
+    run: int = -1
+
+
+class LineGroup(NamedTuple):
+    """Consecutive lines whose rows are read alike.
+
+    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known
+    exactly, a value for each line.
+    """
+
+    lines: Iterable[JsonLine]
+    fit: bool = False
+    typed: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 def block_of(data: bytes) -> LineBlock:
@@ -164,9 +178,8 @@ def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) 
     return values
 
 
-def refuse_other_json(name: str, head: bytes) -> None:
-    """Raise SourceError if a file begins like JSON that isn't one object a line."""
-    text = head.lstrip(BLANK)
+def refuse_other_json(name: str, text: bytes) -> None:
+    """Raise SourceError if a file begins with `text`, like JSON that isn't one object a line."""
     if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
         raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
     if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
@@ -180,18 +193,18 @@ def refuse_other_json(name: str, head: bytes) -> None:
         raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
 
 
-def read_exactly(
-    block: LineBlock, schema: pa.Schema, *, others: Literal["ignore", "error"]
-) -> pa.RecordBatch | None:
+def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.RecordBatch | None:
     """Read the block with pyarrow; None if it can't, or if the result isn't exactly what the JSON means.
 
-    pyarrow takes NaN for a number, and accepts two objects on a line. `others` is about columns, and keys
-    inside objects, that the schema doesn't have.
+    pyarrow takes NaN for a number, and accepts two objects on a line. `strict`: None as well if there are
+    columns, or keys inside objects, that the schema doesn't have.
     """
-    data = block.data
-    holds_no_json = (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
-    if not len(block.starts) or not len(schema) or holds_no_json:
+    if not len(block.starts) or not len(schema):
         return None
+    data = block.data
+    if (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data):
+        return None
+    others = "error" if strict else "ignore"
     try:
         table = arrow_json.read_json(
             pa.BufferReader(data),
@@ -225,17 +238,6 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
 # --- reject files ------------------------------------------------------------------------------------------
 
 
-class RejectGroup(NamedTuple):
-    """Consecutive lines whose rows are read alike; `text`: as the text of CSV.
-
-    `typed` has the columns whose values are known exactly, a value for each line.
-    """
-
-    lines: list[tuple[bytes, JsonLine]]
-    text: bool
-    typed: Mapping[str, pa.Array]
-
-
 def is_reject(row: Row) -> bool:
     """Whether an object is a line of a reject file."""
     return row.keys() - _OTHER_KEYS == _REJECT_KEYS
@@ -250,57 +252,45 @@ def origin_of(reject: Row) -> str:
 def rejected_row(line: JsonLine) -> JsonLine:
     """Return the row in a line of a reject file, as it was rejected."""
     reject = line.row or {}
-    values = reject.get("values")
+    values, run = reject.get("values"), reject.get("run")
     if isinstance(values, dict):
         origin = origin_of(reject)
         text = join_origin(dump_json(values).encode("utf-8", "surrogateescape"), origin)
-        return JsonLine(text, values, plain=line.plain, origin=origin)
+        run = run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
+        return JsonLine(text, values, plain=line.plain, origin=origin, rejected=line.text, run=run)
     quoted = excerpt(line.text.decode(errors="backslashreplace"))
     return line._replace(row=None, reason=f"{quoted} holds no rejected row")
 
 
-def run_of(line: bytes) -> int:
-    """Return the number of the run that rejected the row of this line; -1 if the line has none."""
-    run = (read_line(line).row or {}).get("run")
-    return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
-
-
-def group_rejects(lines: Iterable[tuple[bytes, JsonLine]], columns: Sequence[str]) -> Iterator[RejectGroup]:
-    """Group the lines of a block, in their order; `typed` has those of these columns."""
-    found = list[tuple[bytes, JsonLine, dict[str, pa.Array]]]()
-    for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[1].origin)):
-        alike, before = list(group), list[Row]()
+def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator[LineGroup]:
+    """Group the lines of a block, in their order; `fit` for text of CSV, `typed` of these columns."""
+    for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[0].origin)):
+        alike = list(group)
+        found = [(line, dict[str, pa.Array]()) for line, _ in alike]
         if schema:
-            (whole,) = pa.Table.from_batches([rows for _, _, rows in alike]).combine_chunks().to_batches()
-            before = [orjson.loads(row) for row in original_values(whole, range(len(alike)))]
-        for (text, line, rows), old in zip_longest(alike, before):
-            found.append((text, line, _typed_values(rows, old, line.row or {}, columns) if schema else {}))
-    for (origin, names), of_kind in groupby(found, lambda one: (_shared(one[1].origin), tuple(one[2]))):
-        texts, read, each = zip(*of_kind, strict=True)
-        typed = {name: pa.concat_arrays([values[name] for values in each]) for name in names}
-        yield RejectGroup(list(zip(texts, read, strict=True)), origin == CSV_ORIGIN, typed)
+            (whole,) = pa.Table.from_batches([rows for _, rows in alike]).combine_chunks().to_batches()
+            before = map(orjson.loads, original_values(whole, range(len(alike))))
+            for (line, known), (_, rows), old in zip(found, alike, before, strict=True):
+                known |= _typed_values(rows, old, line.row or {}, columns)
+        for (text, *names), some in groupby(found, lambda one: (one[0].origin == CSV_ORIGIN, *one[1])):
+            read, each = zip(*some, strict=True)
+            typed = {name: pa.concat_arrays([known[name] for known in each]) for name in names}
+            yield LineGroup(read, text, typed)
 
 
-def _shared(origin: str) -> str:
-    return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
-
-
-def _restored(pair: tuple[bytes, JsonLine]) -> tuple[bytes, JsonLine, pa.RecordBatch | None]:
+def _restored(line: JsonLine) -> tuple[JsonLine, pa.RecordBatch | None]:
     """A line, and the typed values of its origin; a bad line if these are damaged."""
-    text, line = pair
     try:
-        return text, line, arrow_row(line.origin) if origin_schema(line.origin) else None
+        return line, arrow_row(line.origin) if origin_schema(line.origin) else None
     except ValueError as error:
         reason = f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
-        return text, line._replace(row=None, reason=reason, origin=""), None
+        return line._replace(row=None, reason=reason, origin=""), None
 
 
-def _typed_values(
-    typed: pa.RecordBatch, before: Row, now: Row, columns: Sequence[str]
-) -> dict[str, pa.Array]:
+def _typed_values(rows: pa.RecordBatch, before: Row, now: Row, columns: Sequence[str]) -> dict[str, pa.Array]:
     """The values of a row that are known exactly: not edited since, or still of their column's type."""
     found = dict[str, pa.Array]()
-    for name, values in zip(typed.schema.names, typed.columns, strict=True):
+    for name, values in zip(rows.schema.names, rows.columns, strict=True):
         if name in columns:
             same = now.get(name) == before.get(name)
             if (value := values if same else _of_type(now.get(name), values.type)) is not None:
@@ -311,7 +301,7 @@ def _typed_values(
 def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:
     """An edited value as one of the column's type; None if it can't be one."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    try:
+    with suppress(pa.ArrowException, ArithmeticError, ValueError, TypeError):
         if value is None:
             return pa.nulls(1, kind)
         if isinstance(value, str) and pa.types.is_temporal(kind):
@@ -320,6 +310,4 @@ def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:
             return pa.array([Decimal(str(value))], kind)
         if number and (pa.types.is_integer if isinstance(value, int) else pa.types.is_floating)(kind):
             return pa.array([value], kind)
-    except (pa.ArrowException, ArithmeticError, ValueError, TypeError):
-        pass
     return None

@@ -6,12 +6,11 @@ are read line by line, and a column whose values differ in kind comes as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +34,7 @@ from .json_types import (
 from .ndjson_lines import (
     JsonLine,
     LineBlock,
-    Row,
+    LineGroup,
     block_of,
     group_rejects,
     is_reject,
@@ -46,10 +45,7 @@ from .ndjson_lines import (
     read_line,
     refuse_other_json,
     rejected_row,
-    run_of,
 )
-
-SCANNED: Final = 1 << 25
 
 
 class NdjsonReader(FileReader):
@@ -63,17 +59,15 @@ class NdjsonReader(FileReader):
     open_columns = True
 
     def __init__(
-        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
+        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
     ) -> None:
         super().__init__(given, options)
         self._block = block
         self._scanned_bytes = scanned if given.repeatable else HEAD // 2
         self._partly = False  # scanned
-        first: Row = {}
-        block_read = next((one for one in self._blocks() if one.size), None)
-        if block_read is not None:
-            refuse_other_json(self.name, block_read.data)
-            first = read_line(next(block_read.lines())).row or {}
+        head = next((block.data for block in self._blocks() if block.size), b"").lstrip()
+        refuse_other_json(self.name, head)
+        first = read_line(head.partition(b"\n")[0]).row or {}
         self.holds_rejects = is_reject(first)
         self.text = self.holds_rejects and origin_of(first) == CSV_ORIGIN
 
@@ -91,7 +85,7 @@ class NdjsonReader(FileReader):
         if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
             return left
         for block in self._blocks():
-            for _, line in self._lines(block):
+            for line in self._lines(block):
                 left = [name for name in left if name not in (line.row or {})]
             if not left:
                 break
@@ -105,24 +99,22 @@ class NdjsonReader(FileReader):
         """
         types = self._types if exact else {field.name: field.type for field in self._schema}
         kinds = {name: types.get(name, pa.string()) for name in (columns if exact else types)}
-        schema = None if self.holds_rejects or JSON in kinds.values() else pa.schema(list(kinds.items()))
+        schema = pa.schema({} if self.holds_rejects or JSON in kinds.values() else kinds)
         for block, row in self._wanted(spans):
-            rows = (
-                None if schema is None else read_exactly(block, schema, others="ignore" if exact else "error")
-            )
+            rows = read_exactly(block, schema, strict=not exact)
             if rows is not None:
                 batch = self.batch(row, rows.select(list(columns)))
                 yield replace(batch, originals=block.originals())
             elif not exact:
-                batch = self._line_by_line(self._lines(block, strict=True), row, kinds, fit=True)
+                batch = self._line_by_line(LineGroup(self._lines(block, strict=True), fit=True), row, kinds)
                 yield replace(batch, rows=batch.rows.select(list(columns)))
             elif not self.holds_rejects:
-                yield self._line_by_line(self._lines(block), row, kinds)
+                yield self._line_by_line(LineGroup(self._lines(block)), row, kinds)
             else:
                 for group in group_rejects(self._lines(block), columns):
-                    texts = dict.fromkeys(columns, pa.string()) if group.text else kinds
-                    batch = self._line_by_line(group.lines, row, texts, fit=group.text, typed=group.typed)
-                    yield replace(batch, text=group.text)
+                    texts = dict.fromkeys(columns, pa.string()) if group.fit else kinds
+                    batch = self._line_by_line(group, row, texts)
+                    yield replace(batch, text=group.fit)
                     row = batch.stop
 
     def _wanted(self, spans: RowSpans) -> Iterator[tuple[LineBlock, int]]:
@@ -149,14 +141,14 @@ class NdjsonReader(FileReader):
                 self.note_read(rows, position[0])
                 yield block
 
-    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[tuple[bytes, JsonLine]]:
-        """Each line, and the row in it, in a reject file as it was rejected; `strict`: if it is plain."""
+    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[JsonLine]:
+        """The row in each line, in a reject file as it was rejected; `strict`: if it is plain."""
         long = block.long
         for text in block.lines():
             line = read_line(text, long=long)
             line = rejected_row(line) if self.holds_rejects else line
             bad = strict and not line.plain
-            yield text, line._replace(row=None, reason=not_json(line.text)) if bad else line
+            yield line._replace(row=None, reason=not_json(line.text)) if bad else line
 
     # --- the columns -------------------------------------------------------------------------------------
 
@@ -165,7 +157,7 @@ class NdjsonReader(FileReader):
         left = self._scanned_bytes
         for block in self._blocks():
             long = block.long
-            yield from ((line, long) for _, line in self._lines(block) if line.row is not None)
+            yield from ((line, long) for line in self._lines(block) if line.row is not None)
             left -= len(block.data)
             if left <= 0:
                 self._partly = True
@@ -200,36 +192,27 @@ class NdjsonReader(FileReader):
 
     # --- the rows ----------------------------------------------------------------------------------------
 
-    def _line_by_line(
-        self,
-        lines: Iterable[tuple[bytes, JsonLine]],
-        row: int,
-        kinds: Mapping[str, pa.DataType],
-        *,
-        fit: bool = False,
-        typed: Mapping[str, pa.Array] = MappingProxyType({}),
-    ) -> Batch:
-        """The rows of lines, with these columns; `fit`: with a reject for a value of another type.
-
-        `typed` are columns whose values are known, one for each of the lines.
-        """
-        rejects, good = list[Reject](), list[tuple[int, bytes, bytes, list[Any]]]()
-        for place, (text, line) in enumerate(lines):
+    def _line_by_line(self, group: LineGroup, row: int, kinds: Mapping[str, pa.DataType]) -> Batch:
+        """The rows of lines, with these columns, and a reject for each misfit."""
+        rejects, good = list[Reject](), list[tuple[int, bytes, int, list[Any]]]()
+        for place, line in enumerate(group.lines):
             try:
-                good.append((place, text, line.text, line_values(line, kinds, fit=fit)))
+                good.append((place, line.text, line.run, line_values(line, kinds, fit=group.fit)))
             except MisfitError as misfit:
-                shown = checked_json({"line": text.decode(errors="backslashreplace")})
+                text = (line.rejected or line.text).decode(errors="backslashreplace")
+                shown = checked_json({"line": text})
                 rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
         places = pa.array([place for place, _, _, _ in good], pa.int64())
         arrays = [
-            typed[name].take(places) if name in typed else as_column([one[3][at] for one in good], kind)
+            group.typed[name].take(places)
+            if name in group.typed
+            else as_column([values[at] for _, _, _, values in good], kind)
             for at, (name, kind) in enumerate(kinds.items())
         ]
         # A batch without columns has rows, too.
         rows = pa.RecordBatch.from_arrays([*arrays, pa.nulls(len(good))], names=[*kinds, "\x00rows"])
-        runs = [run_of(text) for _, text, _, _ in good] if self.holds_rejects else None
         return replace(
             self.batch(row, rows.select(list(range(len(arrays)))), rejects),
-            originals=pa.array([text for _, _, text, _ in good], pa.binary()),
-            runs=None if runs is None else np.array(runs, dtype=np.int64),
+            originals=pa.array([text for _, text, _, _ in good], pa.binary()),
+            runs=np.array([run for _, _, run, _ in good], np.int64) if self.holds_rejects else None,
         )

@@ -25,6 +25,8 @@ _PIECES: Final = 4  # so large a row group is still fetched at once
 _WHOLE: Final = 1.5  # and so large a file
 _FEW: Final = 4096  # texts of a dictionary, in columns that take less than so many bytes a value:
 _CODE_BYTES: Final = 2
+# Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
+_SETTINGS: Final = {"pre_buffer": False, "buffer_size": _BUFFER, "coerce_int96_timestamp_unit": "us"}
 
 
 class _Part(NamedTuple):
@@ -49,7 +51,7 @@ class ParquetReader(FileReader):
         self.codes = False
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
-            opened = _opened(stream)
+            opened = pq.ParquetFile(stream, **_SETTINGS)
             self._metadata, self._schema = opened.metadata, opened.schema_arrow
 
     def schema(self) -> pa.Schema:
@@ -84,17 +86,16 @@ class ParquetReader(FileReader):
                 most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
                 with source_errors(self.name):
                     coded = self._coded_columns(part.groups, columns) if self.codes else []
-                    batches = _opened(next(streams), self._metadata, part.buffer, coded).iter_batches(
-                        most, row_groups=part.groups, columns=list(columns), use_threads=False
-                    )
+                    settings = {**_SETTINGS, "buffer_size": part.buffer, "read_dictionary": coded}
+                    opened = pq.ParquetFile(next(streams), metadata=self._metadata, **settings)
+                    batches = opened.iter_batches(most, part.groups, list(columns), use_threads=False)
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
                     row = part.row
                     for batch in (batch.select(list(columns)) for batch in batches):
                         if coded and _is_plain(batch, coded):
                             yield self.batch(row, _decoded(batch, coded, _FEW))
                         else:
-                            plain = _decoded(batch, coded) if coded else batch
-                            yield from self.plain_batches(row, [plain])
+                            yield from self.plain_batches(row, [_decoded(batch, coded) if coded else batch])
                         row += batch.num_rows
 
     def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -102,12 +103,9 @@ class ParquetReader(FileReader):
         coded = {name for name in columns if self._schema.field(name).type == pa.string()}
         for found in map(self._metadata.row_group, groups):
             chunks = {chunk.path_in_schema: chunk for chunk in map(found.column, range(found.num_columns))}
-            coded = {
-                name
-                for name in coded
-                if chunks[name].has_dictionary_page
-                and chunks[name].total_uncompressed_size < _CODE_BYTES * found.num_rows
-            }
+            most = _CODE_BYTES * found.num_rows
+            few = {name for name, chunk in chunks.items() if chunk.total_uncompressed_size < most}
+            coded &= {name for name in few if chunks[name].has_dictionary_page}
         return sorted(coded)
 
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> list[_Part]:
@@ -145,7 +143,7 @@ class ParquetReader(FileReader):
 
     def _seekable(self, given: InputFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
-        if given.seekable and given.codec is None:
+        if given.repeatable and given.codec is None:
             return given
         copy = TemporaryCopy(self.name)
         with source_errors(self.name), closing(given.unpacked()) as stream:
@@ -165,23 +163,6 @@ def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
     return found
 
 
-def _opened(
-    stream: pa.NativeFile,
-    metadata: pq.FileMetaData | None = None,
-    buffer: int = _BUFFER,
-    coded: Sequence[str] = (),
-) -> pq.ParquetFile:
-    # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
-    return pq.ParquetFile(
-        stream,
-        metadata=metadata,
-        read_dictionary=list(coded),
-        pre_buffer=False,
-        buffer_size=buffer,
-        coerce_int96_timestamp_unit="us",
-    )
-
-
 def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
     """Whether nothing is to be done about the batch, but for its dictionaries: its texts are valid, too."""
     try:
@@ -193,10 +174,8 @@ def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
 
 def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
     """The batch with texts in place of dictionaries of more than a few texts."""
-    columns = [
-        values.dictionary_decode()
-        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few
-        else values
-        for name, values in zip(given.schema.names, given.columns, strict=True)
-    ]
+    columns = given.columns
+    for place, (name, values) in enumerate(zip(given.schema.names, columns, strict=True)):
+        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few:
+            columns[place] = values.dictionary_decode()
     return pa.RecordBatch.from_arrays(columns, names=given.schema.names)

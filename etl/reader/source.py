@@ -13,7 +13,6 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import fs
 
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
@@ -29,10 +28,11 @@ from .store_file import check_versions
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """The reader of a file of the source, and the columns that the folders above it add."""
+    """The reader of a file of the source, its version if it has one, and what the folders above it add."""
 
     reader: FileReader
     file: SourceFile
+    version: str | None
     added: dict[str, str | None]
 
     def names(self) -> list[str]:
@@ -40,20 +40,15 @@ class _Entry:
 
     def complete(self, batch: Batch, number: int, columns: Sequence[str]) -> Batch:
         """The batch as one of file `number`, with the folders' columns where `columns` have them."""
-        own = dict(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+        rows, originals = batch.rows, batch.originals
         for name, value in self.added.items():
-            own[name] = pa.repeat(pa.scalar(value, pa.string()), batch.rows.num_rows)
-        arrays = [own[name] for name in columns]
-        rows = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.rows
-        originals = batch.originals
-        if originals is not None and self.added:  # they stand in front of the others
-            added = orjson.dumps(self.added)[:-1]
-            escaped = added.replace(b"\\", rb"\\")
-            alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", escaped + b"}")
-            whole = pc.starts_with(alone, pattern=added)
-            originals = pc.if_else(
-                whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", escaped + b",")
-            )
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+        if originals is not None and self.added:  # they stand in front of the others, if there are any
+            added = orjson.dumps(self.added)[:-1].replace(b"\\", rb"\\")
+            for first, separator in ((b'"', b","), (rb"\}", b"")):
+                begin = rb"^\s*\{\s*(" + first + rb")"
+                originals = pc.replace_substring_regex(originals, begin, added + separator + rb"\1")
+        rows = rows.select(list(columns))
         return replace(batch, source=self.file.name, file=number, rows=rows, originals=originals)
 
 
@@ -106,7 +101,7 @@ class Source:
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
-        stored = StoredFile(self._entries[file].file.name, fs.LocalFileSystem(), str(path))
+        stored = StoredFile(self._entries[file].file.name, str(path))
         return self._with_entry(file, _opened(stored, ReadOptions(batch_rows=self._batch_rows)))
 
     def _with_entry(self, file: int, entry: _Entry) -> Source:
@@ -228,7 +223,7 @@ class Source:
     def weight(self, file: int) -> int | None:
         """Return how many bytes its digest is made of; None for a file that can't be read here and now."""
         entry = self._entries[file]
-        if entry.reader.given.versioned:
+        if entry.version is not None:
             return 0  # the store has made it
         return entry.reader.nbytes if self.path(file) is None else entry.file.size
 
@@ -240,8 +235,8 @@ class Source:
         """
         entry = self._entries[file]
         given, then = entry.reader.given, (entry.file.size, entry.file.modified)
-        if given.versioned:
-            return entry.file.sample
+        if entry.version is not None:
+            return entry.version
         if not given.repeatable or (self.weight(file) is None and not anywhere):
             return None
         digest = checksum(entry.reader.content(), stopped) if given.state() == then else None
@@ -266,7 +261,7 @@ class Source:
             check_versions(entry.reader.given for entry in self._entries)
             for number, entry in enumerate(self._entries):
                 reader, then = entry.reader, entry.file
-                if reader.given.versioned or not reader.given.repeatable:
+                if entry.version is not None or not reader.given.repeatable:
                     continue
                 size, modified = reader.given.state()
                 if size != then.size:
@@ -325,12 +320,12 @@ def _sum_if_known(counts: Iterable[int | None]) -> int | None:
 def _opened(given: InputFile | FileReader, options: ReadOptions) -> _Entry:
     file = given if isinstance(given, InputFile) else given.given
     size, modified = file.state()
-    version = file.version() if file.versioned else None  # before anything is read
+    version = file.version()  # before anything is read
     reader = recognize(given)(given, options) if isinstance(given, InputFile) else given
     own = _check_names(reader)
     added = {name: value for name, value in partitions(file.name).items() if name not in own}
     sample = version or reader.sample()
-    return _Entry(reader, SourceFile(file.name, reader.format, size, modified, sample), added)
+    return _Entry(reader, SourceFile(file.name, reader.format, size, modified, sample), version, added)
 
 
 def _check_names(reader: FileReader) -> list[str]:

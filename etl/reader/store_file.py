@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from typing import Final
 
@@ -21,7 +21,7 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import ByteRange, InputFile, PositionedStream, Stopped
 from .parquet_reader import ParquetReader
-from .stores import Kept, Seen, Store, look, never
+from .stores import PlacedBytes, Seen, Store, look, never
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
@@ -33,8 +33,6 @@ _CONNECTIONS: Final = 4
 FILES_AHEAD: Final = 8
 _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
 
-Pieces = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
-
 
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
@@ -43,8 +41,6 @@ class StoreFile(InputFile):
     until those of others need the room.
     """
 
-    repeatable = True
-    versioned = True
     piece_bytes = _PIECE
     following: Sequence[StoreFile] = ()
 
@@ -54,20 +50,18 @@ class StoreFile(InputFile):
         self._seen = store.seen.pop(info.path, None)
         self._looking = threading.Lock()
         self._coming: threading.Thread | None = None
-        self._fault: Exception | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        return self._stream()
+        return pa.PythonFile(_Reading(self), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
-        second = 10**9
         modified = self._info.mtime_ns
-        return self._info.size, None if modified is None else modified // second * second
+        return self._info.size, None if modified is None else modified // 10**9 * 10**9
 
     def version(self) -> str:
         """Return a digest of the ETag that was found first; of size and time where there is none."""
@@ -109,7 +103,7 @@ class StoreFile(InputFile):
 
     def kept(self, start: int, stop: int) -> bytes | None:
         """Return these bytes if they are kept."""
-        begin, data, _ = self._kept()
+        begin, data = self._store.kept.get(self._path, (0, b""))
         there = begin <= start and stop <= begin + len(data)
         return data[start - begin : stop - begin] if there else None
 
@@ -119,24 +113,15 @@ class StoreFile(InputFile):
         if now.version != self._opened(stopped).version:
             raise self._changed()
 
-    def head(self) -> bytes:
-        """Return the first 256 KiB, and keep them; rows may be made of them."""
-        return self._end(0, _HEAD, check=True)
-
     def tail(self) -> bytes:
         """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
-        start = max(0, self.size() - _TAIL)
-        found = self._end(start, _TAIL, check=False)
-        return found if found.endswith(b"PAR1") else self._end(start, _TAIL, check=True)
+        return self.end(max(0, self.size() - _TAIL), _TAIL)
 
     def fetch(self) -> None:
-        """Wait for what is being fetched of it, and raise what went wrong."""
+        """Wait for what is being fetched of it."""
         coming, self._coming = self._coming, None
         if coming is not None:
             coming.join()
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
@@ -158,45 +143,40 @@ class StoreFile(InputFile):
         if (whole := self._whole()) is not None:
             yield from (pa.BufferReader(whole) for _ in parts)
             return
-        with closing(_Ahead(self)) as ahead:
-            current: Future[Pieces] | None = None
-            for following in chain(map(ahead.submit, parts), [None]):
+        with closing(_Reading(self)) as reading:
+            current: Future[list[PlacedBytes]] | None = None
+            for following in chain(map(reading.submit, parts), [None]):
                 if current is not None:
-                    yield self._stream(current.result())
+                    reading.given = current.result()
+                    yield pa.PythonFile(PositionedStream(reading.read_at, self.size), mode="r")
                 current = following
 
     def _come(self, whole: bool) -> None:
-        try:
+        with suppress(Exception):  # it is tried again where the file is used, and raised there
             size = self._opened(never).size
             if whole and size <= _SMALL:
-                self._end(0, size, check=True)
+                self.end(0, size)
             elif not whole:
-                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.head()
-        except Exception as error:  # noqa: BLE001 - it is raised where the file is used
-            self._fault = error
+                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.end(0, _HEAD)
 
-    def _end(self, start: int, count: int, *, check: bool) -> bytes:
-        size, kept = self.size(), self._kept()
-        if self.kept(start, min(start + count, size)) is None:
-            begin, stop = (0, size) if size <= _HEAD else (start, start + count)
-            kept = Kept(begin, self.read(begin, stop - begin), checked=False)
-        if check and not kept.checked:
-            self.check()
-            kept = kept._replace(checked=True)
-        self._store.keep(self._path, kept)
-        return kept.data[start - kept.begin : start - kept.begin + count]
+    def end(self, start: int, count: int) -> bytes:
+        """Return one of its ends, or all of a small file, and keep it.
 
-    def _kept(self) -> Kept:
-        return self._store.kept.get(self._path, Kept(0, b"", checked=False))
+        If it begins at 0, it is of the version that was opened; rows may be made of it.
+        """
+        size = self.size()
+        if size <= _HEAD:
+            start, count = 0, size
+        data = self.kept(start, min(start + count, size))
+        if data is None:
+            data = self.read(start, count)
+            if start == 0:
+                self.check()
+            self._store.keep(self._path, (start, data))
+        return data
 
     def _whole(self) -> bytes | None:
-        kept, seen = self._kept(), self._seen
-        return kept.data if kept.checked and seen is not None and len(kept.data) == seen.size else None
-
-    def _stream(self, pieces: Pieces = ()) -> pa.NativeFile:
-        """A stream over all of it, of which these pieces are there."""
-        reading = _Reading(self, pieces)
-        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
+        return None if self._seen is None else self.kept(0, self._seen.size)
 
     def _opened(self, stopped: Stopped) -> Seen:
         """The version that was opened first, with a handle of this process."""
@@ -220,20 +200,26 @@ def check_versions(files: Iterable[InputFile]) -> None:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 
-class _Ahead:
-    """Threads, made when they are needed, that fetch the ranges of a file that are read next."""
+class _Reading(PositionedStream):
+    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead.
+
+    The `given` pieces are there. The threads that fetch what is read next are made when they are needed.
+    """
 
     def __init__(self, file: StoreFile) -> None:
-        self._file = file
+        super().__init__(self.read_at, file.size)
+        self.given: Sequence[PlacedBytes] = ()
+        self._file, self._last, self._step = file, (0, b""), _HEAD
+        self._next: Future[list[PlacedBytes]] | None = None
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_CONNECTIONS, "store")
 
-    def submit(self, ranges: Sequence[ByteRange]) -> Future[Pieces]:
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[PlacedBytes]]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
         stopped = self._stop.is_set
         parts = [self._pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-        def finish() -> Pieces:
+        def finish() -> list[PlacedBytes]:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
             if found:
                 self._file.check(stopped)
@@ -242,37 +228,29 @@ class _Ahead:
         return self._pool.submit(finish)
 
     def close(self) -> None:
-        """End the threads, after at most one request each."""
+        """End the threads, after at most one request each, and drop the pieces."""
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
-
-
-class _Reading:
-    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
-
-    def __init__(self, file: StoreFile, pieces: Pieces) -> None:
-        self._file, self._ahead, self._given, self._pieces = file, _Ahead(file), pieces, pieces
-        self._end, self._step = 0, _HEAD
-        self._next: Future[Pieces] | None = None
-        self.close = self._ahead.close
+        self.given, self._last, self._next = (), (0, b""), None
+        super().close()
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
         stop, parts = min(start + count, self._file.size()), list[bytes]()
         while start < stop:
-            there = (one for one in self._pieces if one[0] <= start < one[0] + len(one[1]))
+            there = (one for one in (*self.given, self._last) if one[0] <= start < one[0] + len(one[1]))
             begin, data = next(there, None) or self._piece(start, stop)
             parts.append(data[start - begin : stop - begin])
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _piece(self, start: int, stop: int) -> tuple[int, bytes]:
+    def _piece(self, start: int, stop: int) -> PlacedBytes:
         """Get the piece that begins at `start`."""
         following, self._next = self._next, None
-        goes_on = start == self._end
+        goes_on = start == self._last[0] + len(self._last[1])
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
-            data = self._file.head()
+            data = self._file.end(0, _HEAD)
         elif goes_on and following is not None:
             ((_, data),) = following.result()
         elif (kept := self._file.kept(start, stop)) is not None:
@@ -280,7 +258,7 @@ class _Reading:
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()
-        self._end, self._pieces = start + len(data), (*self._given, (start, data))
-        if goes_on and start and self._end < self._file.size():
-            self._next = self._ahead.submit([(self._end, self._end + min(self._step * _GROWTH, _PIECE))])
+        self._last, end = (start, data), start + len(data)
+        if goes_on and start and end < self._file.size():
+            self._next = self.submit([(end, end + min(self._step * _GROWTH, _PIECE))])
         return start, data

@@ -23,35 +23,26 @@ from .store_errors import store_error, store_fault
 
 _KEPT: Final = 3 << 23
 _SILENCE: Final = 8.0
-_SETTINGS: Final = {
-    "s3": ("region", "endpoint_override", "scheme"),
-    "gs": ("endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
-    "abfs": ("blob_storage_authority", "dfs_storage_authority", "enable_tls", "tenant_id", "client_id"),
-}
-# What stands before the path; nothing else, so that no credentials do.
-_PLACES: Final = {
-    "s3": r"[\w.-]+",
-    "gs": r"(anonymous@)?[\w.-]+",
-    "abfs": r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
+# What stands before the path; nothing else, so that no credentials do. And what may be set behind it.
+_ADDRESSES: Final = {
+    "s3": (r"[\w.-]+", "region endpoint_override scheme"),
+    "gs": (r"(anonymous@)?[\w.-]+", "endpoint_override scheme project_id retry_limit_seconds"),
+    "abfs": (
+        r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
+        "blob_storage_authority dfs_storage_authority enable_tls tenant_id client_id",
+    ),
 }
 _FAMILIES: Final = {"gcs": "gs", "abfss": "abfs"}
 # Where Azure's own tools look for the key of an account, or a token for some of it.
 _AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
+
+PlacedBytes = tuple[int, bytes]  # where it begins in an object, and its bytes
 
 
 def never() -> bool:
     """Don't stop."""
     return False
-
-
-class Kept(NamedTuple):
-    """Bytes of a file; `checked`: the store still had the version that was opened after they were read."""
-
-    begin: int
-    data: bytes
-    checked: bool
 
 
 class Seen(NamedTuple):
@@ -79,7 +70,7 @@ class Store:
     _clients: dict[int, fs.FileSystem] = field(default_factory=dict, repr=False)
     _answered: bool = False
     seen: dict[str, Seen] = field(default_factory=dict, repr=False)
-    kept: dict[str, Kept] = field(default_factory=dict, repr=False)
+    kept: dict[str, PlacedBytes] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def attempt(self, path: str, call: Callable[[fs.FileSystem], _T], stopped: Stopped = never) -> _T:
@@ -125,12 +116,12 @@ class Store:
 
         return self.attempt(path, ask)
 
-    def keep(self, path: str, kept: Kept) -> None:
-        """Keep bytes of an object, and drop what was kept for longest, beyond 24 MiB."""
+    def keep(self, path: str, piece: PlacedBytes) -> None:
+        """Keep a piece of an object, and drop what was kept for longest, beyond 24 MiB."""
         with self._lock:
             self.kept.pop(path, None)
-            self.kept[path] = kept
-            while sum(len(one.data) for one in self.kept.values()) > _KEPT:
+            self.kept[path] = piece
+            while sum(len(data) for _, data in self.kept.values()) > _KEPT:
                 del self.kept[next(iter(self.kept))]
 
     def missing(self, path: str) -> SourceError:
@@ -173,8 +164,9 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     scheme, _, rest = address.partition("://")
     scheme = scheme.lower()
     family = _FAMILIES.get(scheme, scheme)
-    place, known = rest.partition("/")[0], _SETTINGS.get(family, ())
-    if not re.fullmatch(_PLACES.get(family, "[^@]*"), place):
+    pattern, settable = _ADDRESSES.get(family, ("[^@]*", ""))
+    place, known = rest.partition("/")[0], settable.split()
+    if not re.fullmatch(pattern, place):
         hint = f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials"
         raise SourceError(f"an address of {scheme}:// names no bucket, or has credentials in it", hint=hint)
     given = dict(parse_qsl(settings, keep_blank_values=True))
@@ -210,7 +202,7 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
 
 
 def _s3(scheme: str, path: str, given: dict[str, str]) -> tuple[Store, str]:
-    environment = next((value for name in _ENDPOINTS if (value := os.environ.get(name))), "")
+    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     protocol, _, endpoint = (given.get("endpoint_override") or environment).rpartition("://")
 
     def make() -> fs.FileSystem:

@@ -16,7 +16,7 @@ from etl.job import CsvOptions
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader
-from etl.reader.file_reader import FileReader, ReadOptions, RowSpan, RowSpans
+from etl.reader.file_reader import FileReader, ReadOptions, RowSpans
 from etl.reader.files import InputFile
 from etl.reader.formats import recognize
 from etl.reader.locations import find_files
@@ -90,7 +90,9 @@ def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
     return CsvReader(unpacked(path), ReadOptions(CsvOptions(**options)), block)
 
 
-def blocks(reader: FileReader, columns: Sequence[str], *spans: RowSpan, exact: bool = False) -> list[Batch]:
+def blocks(
+    reader: FileReader, columns: Sequence[str], *spans: tuple[int, int | None], exact: bool = False
+) -> list[Batch]:
     """The batches of a reader, of all rows unless there are spans."""
     return list(reader.batches(RowSpans(spans or [(1, None)]), columns, exact=exact))
 

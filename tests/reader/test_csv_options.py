@@ -98,6 +98,11 @@ def test_what_can_part_nothing(tmp_path: Path, delimiter: str) -> None:
         opened(tmp_path, "a\n", delimiter=delimiter)
 
 
+def test_the_quote_is_never_taken_for_the_delimiter(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"'\|' can't be the CSV delimiter"):
+        opened(tmp_path, "a|b\n1|2\n", quote="|")
+
+
 @given(
     st.lists(
         st.lists(st.text(alphabet="aé§x \xc2\x1f\ufdd1\ufdd0\u2603", max_size=4), min_size=2, max_size=2),

@@ -19,7 +19,7 @@ import pytest
 from etl.errors import SourceError, StateError
 from etl.model import RowRange
 from etl.reader import open_source
-from etl.reader.download import Patience, WebFile
+from etl.reader.download import WebFile
 from etl.reader.locations import public_address
 from tests.reader.reading import batches, rows_of, written
 from tests.reader.web_server import Behaviour, serving
@@ -80,7 +80,7 @@ def test_a_server_that_is_down_is_an_error() -> None:
 
 
 DATA = b"id,n\n" + b"".join(b"user-%06d,%d\n" % (n, n) for n in range(20_000))
-QUICK = Patience(silence=0.3, waits=(0.0, 0.0, 0.0))
+SILENCE, WAITS = 0.3, (0.0, 0.0, 0.0)
 
 
 @pytest.fixture
@@ -92,8 +92,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def fetched(address: str, patience: Patience = QUICK) -> bytes:
-    with closing(WebFile(public_address(address), address, patience=patience).open()) as stream:
+def fetched(address: str) -> bytes:
+    with closing(WebFile(public_address(address), address, SILENCE, WAITS).open()) as stream:
         return bytes(stream.read())
 
 
@@ -117,7 +117,7 @@ def test_all_of_it_comes_on_a_bad_day(day: str, temporary: Path) -> None:
         begun = time.monotonic()
         assert fetched(address) == how.data
         if how.pause:
-            assert time.monotonic() - begun > 1.5 * QUICK.silence  # no total time is too long
+            assert time.monotonic() - begun > 1.5 * SILENCE  # no total time is too long
     assert list(temporary.iterdir()) == []
 
 
@@ -142,7 +142,7 @@ def test_a_look_does_not_fetch_everything() -> None:
         assert first.rows.num_rows == 16_384
         (entry,) = source._entries
         assert isinstance(entry.reader.given, WebFile)
-        assert entry.reader.given.have < len(how.data)
+        assert entry.reader.given.size < len(how.data)
 
 
 OTHERS = {
@@ -164,7 +164,7 @@ TOLD = [
 def test_another_file_is_never_taken_for_the_rest(parts: bool, tag: str | None, other: str) -> None:
     how = Behaviour(DATA, breaks=[100_000], parts=parts, tag=tag)
     with serving(how) as address:
-        web = WebFile(public_address(address), address, patience=QUICK)
+        web = WebFile(public_address(address), address, SILENCE, WAITS)
         web.state()
         how.data, how.tag = OTHERS[other], tag and '"two"'
         with pytest.raises(SourceError, match="changed while it was being read"):

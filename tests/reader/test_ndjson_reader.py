@@ -327,3 +327,13 @@ def test_a_reject_file_with_bytes_that_are_no_text_has_bad_lines(tmp_path: Path)
     found = list(open_source([path]).read(RowRange(0), used=["id", "plan"]))
     assert [batch.rows.to_pylist() for batch in found] == [[{"id": "user-1", "plan": "pro"}]]
     assert [(r.row, r.code) for batch in found for r in batch.rejects] == [(2, "bad_line")]
+
+
+def test_what_folders_say_stands_in_the_originals_of_every_row(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{}, {"a": 1}, {"a": "{}"}, {"a": {"b": {}}}]
+    texts = ["{}", "{ }", *map(json.dumps, rows), ' { "a" : 1}']
+    folder = {"dt": "2024-01-01", "k": 'a\\1"'}
+    path = written(tmp_path, 'dt=2024-01-01/k=a%5C1"/x.ndjson', "\n".join(texts))
+    found = list(opened(path).read(RowRange(0), used=["a", "dt"]))
+    originals = [text for batch in found if batch.originals for text in batch.originals.to_pylist()]
+    assert list(map(json.loads, originals)) == [{**folder, **json.loads(text)} for text in texts]

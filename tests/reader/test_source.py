@@ -14,7 +14,7 @@ import pytest
 from etl.job import CsvOptions
 from etl.model import RowRange
 from etl.reader import open_source
-from etl.reader.file_reader import RowSpans
+from etl.reader.file_reader import OPEN, RowSpans
 from tests.reader.reading import batches, opened, rows_of, written
 
 TABLE = pa.table({"id": ["user-1", "user-2", "user-3"]})
@@ -88,7 +88,8 @@ def test_equal_content_has_an_equal_digest(tmp_path: Path) -> None:
 
 
 def test_spans_that_overlap_are_merged() -> None:
-    assert list(RowSpans([(1, 4), (2, 3), (3, 6), (8, None), (9, 12)])) == [(1, 6), (8, None)]
+    merged = RowSpans([(1, 4), (2, 3), (3, 6), (8, None), (9, 12)])
+    assert list(merged.within(1, OPEN)) == [(1, 6), (8, OPEN)]
     assert list(RowSpans([(1, 6), (3, 3), (8, None)]).within(5, 10)) == [(5, 6), (8, 10)]
 
 
