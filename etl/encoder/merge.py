@@ -67,7 +67,7 @@ def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     for batch in batches:
         for path, values in value_columns(batch):
             columns.setdefault(path, []).append(values)
-    return nested_rows(batches[0].schema, {path: concat_values(some) for path, some in columns.items()})
+    return nested_rows({path: concat_values(some) for path, some in columns.items()})
 
 
 def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
@@ -96,7 +96,7 @@ def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBat
         picked[groups[rows]] = rows  # of equal indices numpy keeps the last
         indices = pa.array(picked, mask=picked < 0)
         merged |= {path: found[path].take(indices) for path in paths}
-    return nested_rows(identifications.schema, merged)
+    return nested_rows({path: merged[path] for path in found})
 
 
 def _total(column: pa.Array, groups: Indices, users: int) -> pa.Array:

@@ -126,7 +126,7 @@ class ColumnFacts:
         """Plain values of a typed column, whose faults are counted."""
         self.untyped = False
         spec = ColumnSpec(column=self.name, too_long="truncate")
-        for issue in Column("", "", "value", spec).read(column, len(column), text=False).issues:
+        for issue in Column((), "", "value", spec).read(column, len(column), text=False).issues:
             self.faults[issue.code] += int(np.count_nonzero(issue.rows))
             if self.fault_place is None:
                 self.fault_place = batch.source, int(batch.numbers[np.flatnonzero(issue.rows)[0]])

@@ -79,7 +79,7 @@ def matches(texts: pa.StringArray, pattern: str) -> Mask:
 
 def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     """Which texts, shape (n,) and without nulls, the mapper reads by a spec."""
-    column = Column("", "", "value", replace(spec, column="", invalid="reject"))
+    column = Column((), "", "value", replace(spec, column="", invalid="reject"))
     cells = column.read(texts, len(texts), text=True)
     return as_mask(cells.values.is_valid()) & ~cells.wrong
 

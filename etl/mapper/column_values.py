@@ -18,6 +18,8 @@ from ..model import RowFault, Skipped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..arrow.structs import FieldPath
+
 _SHOWN_CHARACTERS: Final = 60
 MOST_FAULTS: Final = 100  # of one row
 
@@ -137,17 +139,17 @@ class RowIssues:
 
 
 class SkippedValues:
-    """The values of n rows that `invalid: skip` leaves out; `rows` has the mask of each spec's place."""
+    """The values of n rows that `invalid: skip` leaves out; `rows` has the mask of each spec's path."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, RowMask] = {}
+        self.rows: dict[FieldPath, RowMask] = {}
         self._by_reason: dict[tuple[str, str], list[RowMask]] = {}
 
-    def skip(self, place: str, column: str, read: ColumnValues) -> ColumnValues:
+    def skip(self, path: FieldPath, column: str, read: ColumnValues) -> ColumnValues:
         """The values without those that have an issue."""
         for issue in first_issues(read.issues, len(read.values)):
             self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
-        self.rows[place] = read.wrong
+        self.rows[path] = read.wrong
         return ColumnValues(blank_out(read.values, read.wrong))
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
