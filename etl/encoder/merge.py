@@ -134,9 +134,8 @@ def _joined(column: pa.Array, groups: Indices, users: int, operator: str) -> pa.
     order = -rows[places] if operator in _LAST_FIRST else rows[places]
     by_user = places[np.lexsort((places, order, owners))]
     absent = np.bincount(groups[~lists.nulls], minlength=users) == 0
-    offsets = pa.array(np.append(0, np.bincount(owners, minlength=users).cumsum()).astype(np.int32))
     taken = lists.elements.take(pa.array(by_user))
-    return pa.ListArray.from_arrays(offsets, taken, type=column.type, mask=pa.array(absent))
+    return FlatLists(taken, np.bincount(owners, minlength=users), absent).rebuild(taken)
 
 
 def _codes(values: pa.Array) -> Indices:

@@ -82,30 +82,28 @@ def issues_of(code: str, rows: pa.Array | RowMask, message: str, shown: pa.Array
 
 def blank_bad(values: pa.Array, bad: pa.Array | RowMask, code: str, message: str) -> ColumnValues:
     """The values without the marked ones, which are an issue; a null mark counts as false."""
-    mask = bad if isinstance(bad, np.ndarray) else as_mask(bad)
-    return ColumnValues(blank_out(values, mask), issues_of(code, mask, message))
+    return ColumnValues(blank_out(values, bad), issues_of(code, bad, message))
 
 
 def blank_out(values: pa.Array, rows: pa.Array | RowMask) -> pa.Array:
     """The values with null in the marked rows."""
     marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
-    return pc.if_else(marks, pa.scalar(None, values.type), values)
+    return pc.if_else(marks, pa.scalar(None, values.type), values) if pc.any(marks).as_py() else values
 
 
 def empty_to_null(values: pa.Array) -> pa.Array:
     """Empty strings as null; other types as they are."""
     if not pa.types.is_string(values.type):
         return values
-    empty = pc.equal(pc.binary_length(values), 0)
-    return blank_out(values, empty) if pc.any(empty).as_py() else values
+    return blank_out(values, pc.equal(pc.binary_length(values), 0))
 
 
 def words_to_null(values: pa.Array, words: tuple[str, ...]) -> pa.Array:
     """Texts that mean null as null, compared without the blanks around them; other types as they are."""
     if not pa.types.is_string(values.type):
         return values
-    meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
-    return blank_out(values, meant) if pc.any(meant).as_py() else values
+    known = pa.array(words, pa.string())
+    return blank_out(values, pc.is_in(pc.utf8_trim_whitespace(values), value_set=known))
 
 
 class RowIssues:
@@ -143,23 +141,19 @@ class SkippedValues:
 
     def __init__(self) -> None:
         self.rows: dict[FieldPath, RowMask] = {}
-        self._by_reason: dict[tuple[str, str], list[RowMask]] = {}
+        self._issues: list[tuple[str, ValueIssue]] = []
 
     def skip(self, path: FieldPath, column: str, read: ColumnValues) -> ColumnValues:
         """The values without those that have an issue."""
-        for issue in first_issues(read.issues, len(read.values)):
-            self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
+        self._issues += ((column, issue) for issue in first_issues(read.issues, len(read.values)))
         self.rows[path] = read.wrong
         return ColumnValues(blank_out(read.values, read.wrong))
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
-        found = []
-        for (column, code), masks in self._by_reason.items():
-            rows = np.sort(np.concatenate([numbers[mask & kept] for mask in masks]))
-            if len(rows):
-                found.append(Skipped(column, code, rows))
-        return tuple(found)
+        issues = self._issues
+        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in issues)
+        return tuple(some for some in found if len(some.rows))
 
 
 def quote_value(values: pa.Array, row: int) -> str:

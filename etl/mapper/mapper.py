@@ -20,7 +20,7 @@ from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
 from .column_values import ColumnValues, RowIssues, SkippedValues, blank_out, issues_of
-from .job_values import have_several_types
+from .job_values import word_tables
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
 
@@ -62,7 +62,7 @@ class Mapper:
             spec.type in {"json", "list"}
             or spec.default is not None
             or (spec.constant or "").lstrip()[:1] in {"[", "{"}
-            or have_several_types(spec.values)
+            or is_json(word_tables(spec.values)[1].type)
             or spec.path
             for _, spec in self._identification.specs()
         )

@@ -62,16 +62,12 @@ def plain_values(values: pa.Array) -> ColumnValues:
 
 def _strings(values: pa.Array) -> ColumnValues:
     """Strings were checked by the reader; a cast from binary checks them."""
-    try:
+    with suppress(pa.ArrowInvalid):
         return ColumnValues(values.cast(pa.string()))
-    except pa.ArrowInvalid:
-        texts: list[str | None] = [None] * len(values)
-    for row, value in enumerate(values.to_pylist()):
-        with suppress(UnicodeDecodeError):
-            texts[row] = None if value is None else value.decode("utf-8")
+    values = values.cast(pa.binary())
+    texts = [None if value is None else value.decode(errors="ignore") for value in values.to_pylist()]
     strings = pa.array(texts, pa.string())
-    bad = pc.and_not(strings.is_null(), values.is_null())
-    return ColumnValues(strings, issues_of("bad_text", bad, _NOT_TEXT))
+    return blank_bad(strings, pc.not_equal(strings.cast(pa.binary()), values), "bad_text", _NOT_TEXT)
 
 
 # --- values that keep their type -------------------------------------------------------------------------
@@ -219,7 +215,7 @@ def hex_of(values: pa.Array) -> ColumnValues:
     digits = codes.tobytes().hex().encode()
     offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
-    return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
+    return ColumnValues(blank_out(texts, values.is_null()))
 
 
 def uuid_of(values: pa.Array) -> ColumnValues:
