@@ -50,10 +50,8 @@ def group_users(identifications: pa.RecordBatch) -> Indices:
         encoded = ids.dictionary_encode(null_encoding="encode")
         indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = codes * (len(encoded.dictionary) + 1) + indices
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
+    users: Indices = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return users
 
 
 def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

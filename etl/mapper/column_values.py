@@ -51,9 +51,8 @@ class ColumnValues:
     @property
     def wrong(self) -> RowMask:
         """Which rows have an issue; shape (n,)."""
-        mask = np.zeros(len(self.values), dtype=np.bool_)
-        for issue in self.issues:
-            mask |= issue.rows
+        none = np.zeros(len(self.values), dtype=np.bool_)
+        mask: RowMask = np.logical_or.reduce([none, *(issue.rows for issue in self.issues)])
         return mask
 
     def then(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> ColumnValues:

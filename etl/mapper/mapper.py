@@ -41,7 +41,11 @@ class Mapper:
     """Maps batches one by one, each by itself: what a row becomes depends on no other row.
 
     `transform` is the job's own function on DataFrames; it sees the rows first. What it makes of a row may
-    depend on the others in the batch, so its batches have to be frames.
+    depend on the others in the batch, so its batches have to be frames (`has_transform`).
+
+    `columns` are the source columns that are used, each once; None where the job's own function may use any.
+    `keep_empty` are those of a text source in which an empty field is a value. `has_raw_json`: JSON lines of
+    the identifications need `splice_json`, as Arrow may lack a type for values.
     """
 
     def __init__(self, identification: Identification, *, transform: Transform | None = None) -> None:
@@ -49,34 +53,18 @@ class Mapper:
         self._transform = transform
         self._columns = [Column.at(tuple(map(str, path)), spec) for path, spec in identification.located()]
         self._ids = [column for column in self._columns if column.role == "id"]
-
-    @property
-    def has_transform(self) -> bool:
-        """Whether batches have to be whole frames, since a function on DataFrames sees them."""
-        return self._transform is not None
-
-    @property
-    def has_raw_json(self) -> bool:
-        """Whether JSON lines of the identifications need `splice_json`: Arrow may lack a type for values."""
-        return any(
+        self.has_transform = transform is not None
+        self.columns = identification.columns() if transform is None else None
+        specs = [column.spec for column in self._columns]
+        self.keep_empty = frozenset(spec.column for spec in specs if spec.column and spec.empty == "keep")
+        self.has_raw_json = any(
             spec.type in {"json", "list"}
             or spec.default is not None
             or (spec.constant or "").lstrip()[:1] in {"[", "{"}
             or is_json(word_tables(spec.values)[1].type)
             or spec.path
-            for _, spec in self._identification.specs()
+            for spec in specs
         )
-
-    @property
-    def columns(self) -> tuple[str, ...] | None:
-        """The source columns that are used, each once; None where the job's own function may use any."""
-        return self._identification.columns() if self._transform is None else None
-
-    @property
-    def keep_empty(self) -> frozenset[str]:
-        """Columns of a text source in which an empty field is a value."""
-        kept = (spec.column for _, spec in self._identification.specs() if spec.empty == "keep")
-        return frozenset(column for column in kept if column is not None)
 
     def map(self, batch: Batch) -> Mapped:
         """Map a batch. The type of the identifications depends on the batch's schema only.

@@ -209,8 +209,7 @@ def decode_source(
 
 def hex_of(values: pa.Array) -> ColumnValues:
     """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
-    values = storage_array(values)
-    values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
+    values = storage_array(values).cast(pa.binary())
     starts, _, codes = text_layout(values)
     digits = codes.tobytes().hex().encode()
     offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
