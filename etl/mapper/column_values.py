@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrow.exact_json import dump_json, is_json, load_json
+from ..arrow.exact_json import dump_json, is_json, json_column, load_json
 from ..arrow.layout import RowMask, as_mask
 from ..arrow.originals import plain_text, python_value, to_json
 from ..model import RowFault, Skipped
@@ -173,8 +173,6 @@ def quoted_counts(values: pa.Array) -> Iterable[tuple[str, int]]:
     if pa.types.is_nested(plain.type):
         return ((quote_value(values, row), 1) for row in range(len(values)))
     found = plain.value_counts()
-    distinct = found.field(0)
-    if is_json(values.type):
-        distinct = pa.ExtensionArray.from_storage(values.type, distinct)
+    distinct = json_column(found.field(0)) if is_json(values.type) else found.field(0)
     texts = [quote_value(distinct, row) for row in range(len(distinct))]
     return zip(texts, found.field(1).to_pylist(), strict=True)

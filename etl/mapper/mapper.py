@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
-from ..arrow.layout import valid_mask
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.plain_arrays import plain_array, plain_rows
 from ..arrow.structs import all_null, nested_rows
@@ -110,8 +109,7 @@ class Mapper:
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
         ids = self.placed_ids(batch)[1]
-        present = np.logical_or.reduce(list(map(valid_mask, ids.columns)))
-        return ids.filter(pa.array(present))
+        return ids.filter(pa.array(~all_null(ids.columns)))
 
     def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
         """The ids of m rows, null if wrong or missing, after their positions in the batch (shape (m,))."""
