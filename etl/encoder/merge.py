@@ -165,15 +165,14 @@ def _key(value: object) -> object:
 
 def merge_shares(identifications: pa.RecordBatch) -> Shares | None:
     """The share of each row in each column whose values add up; shape (n, c). None where there is none."""
-    schema = identifications.schema
-    place = schema.get_field_index("user_properties")
-    operators = {field.name for field in schema.field(place).type} if place >= 0 else set()
+    columns = {path: one for path, one in value_columns(identifications) if path[0] == "user_properties"}
+    operators = {path[1] for path in columns}
     if "$clearAll" in operators or _ADDING.isdisjoint(operators):  # with $clearAll only the last row counts
         return None
     shares = [
         _shares_of_sum(column) if path[1] == "$add" else _shares_of_list(column)
-        for path, column in value_columns(identifications)
-        if path[0] == "user_properties" and path[1] in _ADDING
+        for path, column in columns.items()
+        if path[1] in _ADDING
     ]
     whole: Shares = np.minimum(np.ceil(np.stack(shares, axis=1) * WHOLE_SHARE), _MOST).astype(np.int64)
     return whole
