@@ -89,6 +89,8 @@ class Column:
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
             if self.role == "list":
                 found = found.then(to_lists)  # where all are null, they are not lists yet
+            elif self.role == "time":
+                found = found.then(pc.cast, pa.int64())
             if default is not None:
                 filling = ColumnValues(constant_value(default))
                 filling = filling if self.role == "time" else self._in_role(filling)

@@ -126,8 +126,6 @@ def stable_type(values: pa.Array, role: str) -> pa.Array:
 
     Where chunks end must not depend on how rows are batched.
     """
-    if role == "time":
-        return values.cast(pa.int64())
     if role == "list":
         lists = is_list(values.type)
         return as_marked_lists(values) if lists else pa.nulls(len(values), pa.list_(pa.string()))
