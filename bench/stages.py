@@ -52,7 +52,7 @@ def bare(path: Path) -> None:
 def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     """The work of each stage, with all imports and opening done."""
     from etl.encoder import Limits
-    from etl.job import Job
+    from etl.job.spec import Job
     from etl.model import RowRange
     from etl.pipeline.row_pipeline import RowPipeline
     from etl.reader import open_source
@@ -85,7 +85,7 @@ def renewals(path: Path) -> dict[str, float]:
 
     from bench.data import EVERY
     from bench.results import CACHE
-    from etl.job import Job
+    from etl.job.spec import Job
     from etl.snapshot import Snapshot, SnapshotWriter, layout_of
 
     random, copy, found = np.random.default_rng(5), path.with_name("copy.arrow"), {}

@@ -36,7 +36,7 @@ _LIBRARY: Final = """# Library
 
 ## Types
 
-::: etl.job.Job
+::: etl.job.spec.Job
     options: {merge_init_into_class: false, members: [load, of]}
 ::: etl.pipeline.settings.Settings
 ::: etl.pipeline.settings.RejectLimit

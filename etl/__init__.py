@@ -22,7 +22,7 @@ from .library import verify as verify
 
 if TYPE_CHECKING:
     from .errors import EtlError as EtlError
-    from .job import Job as Job
+    from .job.spec import Job as Job
     from .pipeline.baseline import Recorded as Recorded
     from .pipeline.explain import Explanation as Explanation
     from .pipeline.plan import Plan as Plan

@@ -163,18 +163,15 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     written = (first_day + day - 1) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     if local and zone is None:
         return written, valid
-    return _in_zone(written - np.where(behind, -ahead, ahead), valid, has_zone, zone, local=local)
+    utc = written - np.where(behind, -ahead, ahead)
+    return _in_zone((utc, valid), has_zone, zone, local=local)
 
 
 def _in_zone(
-    utc: Integers,
-    valid: NDArray[np.bool_],
-    has_zone: NDArray[np.bool_],
-    zone: str | None,
-    *,
-    local: bool = False,
+    instants: Instants, has_zone: NDArray[np.bool_], zone: str | None, *, local: bool = False
 ) -> Instants:
     """Seconds in UTC, or on the clock of `zone`; those of a text without a zone are on that clock already."""
+    utc, valid = instants
     if zone is not None:
         sure = np.where(valid, utc, 0)
         if local:
@@ -200,7 +197,7 @@ def _read_format(texts: pa.Array, format_: str, zone: str | None) -> Instants:
         since = (time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)) - epoch
         seconds[row] = since.days * SECONDS_PER_DAY + since.seconds
         valid[row], has_zone[row] = True, time.tzinfo is not None
-    return _in_zone(seconds, valid, has_zone, zone)
+    return _in_zone((seconds, valid), has_zone, zone)
 
 
 @lru_cache(maxsize=64)

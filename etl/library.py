@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from .job import Job
+    from .job.spec import Job
     from .pipeline.baseline import Recorded
     from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
@@ -25,7 +25,7 @@ __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
 _OF_RUNS: Final = {"Explanation": "explain", "Plan": "plan", "Recorded": "baseline"}
-_HOMES = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
+_HOMES = {"EtlError": ".errors", "Job": ".job.spec", "Summary": ".run_events", "Verified": ".readback"}
 _HOMES |= {name: f".pipeline.{module}" for name, module in _OF_RUNS.items()}
 _HOMES |= dict.fromkeys(("RejectLimit", "RowMinimum", "Settings"), ".pipeline.settings")
 
@@ -48,7 +48,7 @@ def run(
     (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
     Raises EtlError where the run can't begin or can't go on.
     """
-    from .job import read_api_key
+    from .job.api_key import read_api_key
     from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
@@ -118,7 +118,7 @@ def verify(
     """
     from functools import partial
 
-    from .job import read_secret_key
+    from .job.api_key import read_secret_key
     from .readback import verify_job
 
     key = read_secret_key(job, os.environ) if secret_key is None else secret_key

@@ -28,15 +28,6 @@ _TYPES: Final = (
 )
 
 
-_AS_THEIR_JSON: Final = (
-    pa.types.is_string,
-    pa.types.is_boolean,
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-)
-
-
 class ValueCounts:
     """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
 
@@ -91,7 +82,11 @@ def type_word(column: pa.Array) -> str:
 
 def _is_joined(kind: pa.DataType) -> bool:
     """Whether values are lists whose elements are text, or are cast to text that is their JSON."""
-    return is_list(kind) and any(check(kind.value_type) for check in _AS_THEIR_JSON)
+    if not is_list(kind):
+        return False
+    inner = kind.value_type
+    plain = pa.types.is_string(inner) or pa.types.is_primitive(inner) or pa.types.is_decimal(inner)
+    return plain and not pa.types.is_temporal(inner)
 
 
 def countable(values: pa.Array) -> pa.Array:

@@ -77,11 +77,6 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     return mix_bits(hashed)
 
 
-def word_view(data: NDArray[np.uint8]) -> Keys:
-    """View n bytes as the little-endian words that begin at each byte; shape (n - 7,)."""
-    return np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
-
-
 def mix_bits(hashed: Keys) -> Keys:
     """Let every bit of a 64-bit word influence every other, in place; shape (n,)."""
     for factor in _MIX_FACTORS:

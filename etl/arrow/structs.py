@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .. import amplitude
-from .layout import valid_mask
+from .layout import RowMask, as_mask
 
 FieldPath = tuple[str, ...]
 
@@ -44,19 +44,32 @@ def _flattened(path: FieldPath, column: pa.Array, depth: int) -> Iterator[tuple[
         yield from _flattened((*path, field.name), child, depth - 1)
 
 
-def nested_rows(schema: pa.Schema, columns: Mapping[FieldPath, pa.Array]) -> pa.RecordBatch:
-    """Identifications of a schema's fields, with value columns nested into their structs.
+def nested_rows(columns: Mapping[FieldPath, pa.Array]) -> pa.RecordBatch:
+    """Identifications with value columns (shape (n,) each) nested into structs, in order of appearance.
 
     A struct of nulls is null.
     """
-    arrays = [_nested(field, (field.name,), columns) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, names=schema.names)
+    names, arrays = map(list, zip(*_nested(columns), strict=True))
+    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def _nested(field: pa.Field, path: FieldPath, columns: Mapping[FieldPath, pa.Array]) -> pa.Array:
-    if path in columns:
-        return columns[path]
-    children = [_nested(child, (*path, child.name), columns) for child in field.type]
-    empty = np.logical_and.reduce([~valid_mask(child) for child in children])
-    names = [child.name for child in field.type]
-    return pa.StructArray.from_arrays(children, names=names, mask=pa.array(empty))
+def _nested(columns: Mapping[FieldPath, pa.Array]) -> Iterator[tuple[str, pa.Array]]:
+    members: dict[str, dict[FieldPath, pa.Array]] = {}
+    for (name, *rest), values in columns.items():
+        members.setdefault(name, {})[tuple(rest)] = values
+    for name, own in members.items():
+        yield name, own[()] if () in own else struct_of(list(_nested(own)))
+
+
+def struct_of(members: Sequence[tuple[str, pa.Array]]) -> pa.Array:
+    """A struct array of the members, at least one of them, each of shape (n,); null where all are null."""
+    names, columns = map(list, zip(*members, strict=True))
+    return pa.StructArray.from_arrays(columns, names=names, mask=pa.array(all_null(columns)))
+
+
+def all_null(columns: Sequence[pa.Array]) -> RowMask:
+    """Which rows are null in each of the columns, at least one of them; shape (n,)."""
+    if any(column.null_count == 0 for column in columns):
+        return np.zeros(len(columns[0]), np.bool_)
+    null: RowMask = np.logical_and.reduce([as_mask(column.is_null()) for column in columns])
+    return null

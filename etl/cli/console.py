@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from ..job import Job, KnownJob
+    from ..job.known_job import KnownJob
+    from ..job.spec import Job
     from ..listeners.log import Level
     from ..run_events import Summary
 

@@ -22,7 +22,8 @@ from .console import current, is_stdout
 from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
-    from ..job import Job, KnownJob
+    from ..job.known_job import KnownJob
+    from ..job.spec import Job
     from ..listeners.notifier import Target
     from ..pipeline.settings import RejectLimit, RowMinimum, Settings
     from ..reader import Source
@@ -60,7 +61,7 @@ def parse_rate(text: str) -> float:
 
 def parse_endpoint(text: str) -> str:
     """Read a base URL or the name of a region; a wrong one isn't shown, as it may hold a password."""
-    from ..job import endpoint  # here and below: `--help` has no use for pydantic and Arrow
+    from ..job.words import endpoint
 
     try:
         return endpoint(text)
@@ -237,7 +238,7 @@ def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
     """Load the job; return it, and these flags with the options of its `run` where nobody gave others."""
     from ..errors import Fault, JobError
-    from ..job import Job
+    from ..job.spec import Job
 
     context, job, found = click.get_current_context(), Job.load(job_file), dict(flags)
     current().set_job(job)
@@ -257,7 +258,7 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
 
 def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
     """Find out what a short command needs of a job: what a run left of it, or else by loading it."""
-    from ..job import KnownJob
+    from ..job.known_job import KnownJob
 
     known = KnownJob.find(job_file, state_dir, os.environ)
     if known is not None:

@@ -1,7 +1,8 @@
 """Stage 4, ENCODE: mapped identifications to chunks, whose bodies fit Amplitude's limits."""
 
-from .cutter import Limits
-from .encoder import Encoder, pieces
-from .encoding import Encoding, EventEncoding, FormEncoding
-
-__all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pieces"]
+from .cutter import Limits as Limits
+from .encoder import Encoder as Encoder
+from .encoder import pieces as pieces
+from .encoding import Encoding as Encoding
+from .encoding import EventEncoding as EventEncoding
+from .encoding import FormEncoding as FormEncoding

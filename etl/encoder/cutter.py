@@ -91,8 +91,8 @@ def cut_chunks(
     stop: int,
     complete: bool,
     limits: Limits,
-    shares: Shares | None = None,
-    held: Held | None = None,
+    shares: Shares | None,
+    held: Held,
 ) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
@@ -108,9 +108,7 @@ def cut_chunks(
         end = min(full, int(np.searchsorted(upto, upto[start] + limits.body_bytes, side="right")) - 1)
         if keys.shape[1] > 1:
             end = start + _unmixed(keys[start:end])
-        last = first + limits.rows
-        if held is not None:
-            last = min(last, held.stop(first, limits.held_bytes))
+        last = min(first + limits.rows, held.stop(first, limits.held_bytes))
         end = min(end, int(np.searchsorted(numbers, last)))
         if shares is not None:
             end = start + _mergeable(keys[start:end, 0], shares[start:end])

@@ -52,20 +52,9 @@ class _Part:
 
     def between(self, start: int, end: int) -> _Part:
         """Those from `start` to `end - 1`; nothing is copied."""
-        at = slice(start, end)
-        fingerprints, shares = self.fingerprints, self.shares
-        return _Part(
-            self.identifications[at],
-            self.rows[at],
-            self.row_bytes[at],
-            self.large,
-            self.lines[at],
-            self.sizes[at],
-            self.keys[at],
-            self.numbers[at],
-            None if fingerprints is None else fingerprints[at],
-            None if shares is None else shares[at],
-        )
+        by_row = {name: getattr(self, name) for name in self.__slots__ if name != "large"}
+        own = {name: some[start:end] for name, some in by_row.items() if some is not None}
+        return replace(self, **own)
 
 
 class Encoder:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.operators import IDENTIFY_EVENT
-from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
+from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits
 from ..arrow.json_lines import Splice, json_lines, line_ends
 from ..model import Body
 from .form_lines import form_objects, form_sizes
@@ -127,7 +127,7 @@ Encoding: TypeAlias = FormEncoding | EventEncoding
 def hash_lines(lines: Lines) -> NDArray[np.uint64]:
     """Hash each line to 64 bits; shape (k,)."""
     data = np.concatenate([np.frombuffer(lines.buffer, np.uint8), np.zeros(8, np.uint8)])
-    words = word_view(data)
+    words = np.ndarray(len(data) - 7, "<u8", data, strides=1)  # that begin at each byte
     starts, sizes = lines.ends[:-1], lines.sizes()
     hashed = sizes.astype(np.uint64) * LENGTH_FACTOR
     whole = int(sizes.min()) // 8 * 8

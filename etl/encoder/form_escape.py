@@ -36,11 +36,6 @@ _AS_JSON: Final = "propsync.json"  # how Python is to encode what is outside ASC
 _ADDITIONS: Final = (_OF_BYTES & _ADDED).tobytes()
 
 
-def are_ascii(texts: pa.StringArray) -> bool:
-    """Whether no text has a character outside ASCII."""
-    return text_layout(texts)[2].tobytes().isascii()
-
-
 def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     """What stands between the quotes of each text as JSON in a form; null stays null."""
     starts, _, letters = text_layout(texts)

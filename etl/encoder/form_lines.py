@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrow.json_lines import Splice, json_lines, line_ends, may_be_marked
-from ..arrow.layout import valid_mask
-from .form_escape import are_ascii, escape_lines, escape_text, escape_texts, escaped_sizes
+from ..arrow.layout import text_layout, valid_mask
+from .form_escape import escape_lines, escape_text, escape_texts, escaped_sizes
 
 # What each row has at a place: a text of its own, or the same text in all rows.
 _Piece: TypeAlias = str | pa.LargeStringArray
@@ -75,7 +75,7 @@ def _object(rows: pa.RecordBatch, splice: Splice | None) -> list[_Piece]:
             return bool(values.type.num_fields)
         if not pa.types.is_string(values.type) or (splice and may_be_marked(values)):
             return False
-        return not values.null_count or not are_ascii(values)
+        return not values.null_count or not text_layout(values)[2].tobytes().isascii()
 
     members: list[_Member] = []
     for joined, some in groupby(zip(rows.schema.names, rows.columns, strict=True), joins):

@@ -50,10 +50,8 @@ def group_users(identifications: pa.RecordBatch) -> Indices:
         encoded = ids.dictionary_encode(null_encoding="encode")
         indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = codes * (len(encoded.dictionary) + 1) + indices
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
+    users: Indices = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    return users
 
 
 def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -67,7 +65,7 @@ def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     for batch in batches:
         for path, values in value_columns(batch):
             columns.setdefault(path, []).append(values)
-    return nested_rows(batches[0].schema, {path: concat_values(some) for path, some in columns.items()})
+    return nested_rows({path: concat_values(some) for path, some in columns.items()})
 
 
 def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
@@ -96,7 +94,7 @@ def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBat
         picked[groups[rows]] = rows  # of equal indices numpy keeps the last
         indices = pa.array(picked, mask=picked < 0)
         merged |= {path: found[path].take(indices) for path in paths}
-    return nested_rows(identifications.schema, merged)
+    return nested_rows({path: merged[path] for path in found})
 
 
 def _total(column: pa.Array, groups: Indices, users: int) -> pa.Array:
@@ -134,9 +132,8 @@ def _joined(column: pa.Array, groups: Indices, users: int, operator: str) -> pa.
     order = -rows[places] if operator in _LAST_FIRST else rows[places]
     by_user = places[np.lexsort((places, order, owners))]
     absent = np.bincount(groups[~lists.nulls], minlength=users) == 0
-    offsets = pa.array(np.append(0, np.bincount(owners, minlength=users).cumsum()).astype(np.int32))
     taken = lists.elements.take(pa.array(by_user))
-    return pa.ListArray.from_arrays(offsets, taken, type=column.type, mask=pa.array(absent))
+    return FlatLists(taken, np.bincount(owners, minlength=users), absent).rebuild(taken)
 
 
 def _codes(values: pa.Array) -> Indices:
@@ -168,15 +165,14 @@ def _key(value: object) -> object:
 
 def merge_shares(identifications: pa.RecordBatch) -> Shares | None:
     """The share of each row in each column whose values add up; shape (n, c). None where there is none."""
-    schema = identifications.schema
-    place = schema.get_field_index("user_properties")
-    operators = {field.name for field in schema.field(place).type} if place >= 0 else set()
+    columns = {path: one for path, one in value_columns(identifications) if path[0] == "user_properties"}
+    operators = {path[1] for path in columns}
     if "$clearAll" in operators or _ADDING.isdisjoint(operators):  # with $clearAll only the last row counts
         return None
     shares = [
         _shares_of_sum(column) if path[1] == "$add" else _shares_of_list(column)
-        for path, column in value_columns(identifications)
-        if path[0] == "user_properties" and path[1] in _ADDING
+        for path, column in columns.items()
+        if path[1] in _ADDING
     ]
     whole: Shares = np.minimum(np.ceil(np.stack(shares, axis=1) * WHOLE_SHARE), _MOST).astype(np.int64)
     return whole

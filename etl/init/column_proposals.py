@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
-from ..job import ColumnSpec, Step
+from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
 from ..mapper.lists import TooLong
 from ..text import counted

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from ..errors import SourceError
-from ..job import CsvOptions
 from ..job.problems import clipped
+from ..job.sections import CsvOptions
 from ..model import RowRange
 from ..reader import Source, open_source
 from ..reader.csv_dialect import DELIMITERS

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..arrow.exact_json import is_json, json_as_text
 from ..arrow.layout import text_layout
-from ..job import ColumnSpec
+from ..job.column_spec import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
 from ..mapper.lists import TooLong
@@ -133,7 +133,7 @@ class ColumnFacts:
         """Plain values of a typed column, whose faults are counted."""
         self.untyped = False
         spec = ColumnSpec(column=self.name, too_long="truncate")
-        for issue in Column("", "", "value", spec).read(column, len(column), text=False).issues:
+        for issue in Column((), "", "value", spec).read(column, len(column), text=False).issues:
             self.faults[issue.code] += int(np.count_nonzero(issue.rows))
             if self.fault_place is None:
                 self.fault_place = batch.source, int(batch.numbers[np.flatnonzero(issue.rows)[0]])

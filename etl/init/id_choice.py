@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..errors import SourceError
-from ..job import ColumnSpec, Step
+from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
 from ..mapper.ids import REMEDY
 from ..text import counted

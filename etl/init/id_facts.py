@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.hashing import hash_texts
 from ..arrow.layout import as_mask, text_layout
-from ..job import ColumnSpec
+from ..job.column_spec import ColumnSpec
 from ..mapper.column import Column
 from ..mapper.column_values import first_issues, quote_value
 
@@ -31,7 +31,7 @@ _SEED: Final = 0xD1B54A32D192ED03
 _LONGEST_PREFIX: Final = 60
 _SPAN: Final = 2.0**64
 _DIGITS: Final = np.isin(range(256), list(b"0123456789"))
-_AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
+_AS_ID: Final = Column(("user_id",), "user_id", "id", ColumnSpec(column=""))
 
 
 @dataclass(frozen=True, slots=True)

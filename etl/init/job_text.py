@@ -14,7 +14,7 @@ from ..job.problems import clipped
 from ..text import counted
 
 if TYPE_CHECKING:
-    from ..job import ColumnSpec
+    from ..job.column_spec import ColumnSpec
     from .column_proposals import PropertyLine
 
 _WIDTH: Final = 110

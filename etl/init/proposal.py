@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from ..job import CsvOptions
+from ..job.sections import CsvOptions
 from ..job.words import MAX_NAME
 from ..reader import Source, open_source
 from ..text import counted, shell_word, visible

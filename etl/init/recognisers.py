@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.layout import as_mask, text_layout
-from ..job import ColumnSpec, Step
+from ..job.column_spec import ColumnSpec, Step
 from ..mapper.column import Column
 from ..mapper.numbers import FALSE, SPACES, TRUE
 from .names import VOCABULARY, texts_of
@@ -78,7 +78,7 @@ def matches(texts: pa.StringArray, pattern: str) -> Mask:
 
 def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     """Which texts, shape (n,) and without nulls, the mapper reads by a spec."""
-    column = Column("", "", "value", replace(spec, column="", invalid="reject"))
+    column = Column((), "", "value", replace(spec, column="", invalid="reject"))
     cells = column.read(texts, len(texts), text=True)
     return as_mask(cells.values.is_valid()) & ~cells.wrong
 

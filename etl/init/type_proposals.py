@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..job import ColumnSpec
-from ..job.column_spec import Unit
+from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
 from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec

@@ -24,6 +24,7 @@ from .typed_values import as_text, decode_source, element_texts, native_values
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..arrow.structs import FieldPath
     from ..job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
@@ -38,22 +39,21 @@ _ROLES: Final[Mapping[str, Role]] = {
 class Column:
     """A column spec in its role: `id`, string `field`, `time`, `group`, a property's `value` or `list`.
 
-    `place` is where the job file has it; `name` is its last part.
+    `path` is where an identification has it, and `name` the field there.
     """
 
-    place: str
+    path: FieldPath
     name: str
     role: Role
     spec: ColumnSpec
 
     @classmethod
-    def at(cls, place: str, spec: ColumnSpec) -> Column:
-        """The spec at a place of the job file, such as `user_properties.$set.plan`, in its role there."""
-        top, *rest = place.split(".", 2)
-        role: Role = _ROLES.get(top, "field")
-        if top == "user_properties":
-            role = "list" if rest[0] in amplitude.LIST_OPERATORS else "value"
-        return cls(place, top, role, spec)
+    def at(cls, path: FieldPath, spec: ColumnSpec) -> Column:
+        """The spec at a path of the identification, in its role there."""
+        role: Role = _ROLES.get(path[0], "field")
+        if path[0] == "user_properties":
+            role = "list" if path[1] in amplitude.LIST_OPERATORS else "value"
+        return cls(path, path[0], role, spec)
 
     @property
     def source_name(self) -> str:
@@ -89,6 +89,8 @@ class Column:
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
             if self.role == "list":
                 found = found.then(to_lists)  # where all are null, they are not lists yet
+            elif self.role == "time":
+                found = found.then(pc.cast, pa.int64())
             if default is not None:
                 filling = ColumnValues(constant_value(default))
                 filling = filling if self.role == "time" else self._in_role(filling)

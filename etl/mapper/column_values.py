@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrow.exact_json import dump_json, is_json, load_json
+from ..arrow.exact_json import dump_json, is_json, json_column, load_json
 from ..arrow.layout import RowMask, as_mask
 from ..arrow.originals import plain_text, python_value, to_json
 from ..model import RowFault, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from ..arrow.structs import FieldPath
 
 _SHOWN_CHARACTERS: Final = 60
 MOST_FAULTS: Final = 100  # of one row
@@ -49,9 +51,8 @@ class ColumnValues:
     @property
     def wrong(self) -> RowMask:
         """Which rows have an issue; shape (n,)."""
-        mask = np.zeros(len(self.values), dtype=np.bool_)
-        for issue in self.issues:
-            mask |= issue.rows
+        none = np.zeros(len(self.values), dtype=np.bool_)
+        mask: RowMask = np.logical_or.reduce([none, *(issue.rows for issue in self.issues)])
         return mask
 
     def then(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> ColumnValues:
@@ -80,30 +81,28 @@ def issues_of(code: str, rows: pa.Array | RowMask, message: str, shown: pa.Array
 
 def blank_bad(values: pa.Array, bad: pa.Array | RowMask, code: str, message: str) -> ColumnValues:
     """The values without the marked ones, which are an issue; a null mark counts as false."""
-    mask = bad if isinstance(bad, np.ndarray) else as_mask(bad)
-    return ColumnValues(blank_out(values, mask), issues_of(code, mask, message))
+    return ColumnValues(blank_out(values, bad), issues_of(code, bad, message))
 
 
 def blank_out(values: pa.Array, rows: pa.Array | RowMask) -> pa.Array:
     """The values with null in the marked rows."""
     marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
-    return pc.if_else(marks, pa.scalar(None, values.type), values)
+    return pc.if_else(marks, pa.scalar(None, values.type), values) if pc.any(marks).as_py() else values
 
 
 def empty_to_null(values: pa.Array) -> pa.Array:
     """Empty strings as null; other types as they are."""
     if not pa.types.is_string(values.type):
         return values
-    empty = pc.equal(pc.binary_length(values), 0)
-    return blank_out(values, empty) if pc.any(empty).as_py() else values
+    return blank_out(values, pc.equal(pc.binary_length(values), 0))
 
 
 def words_to_null(values: pa.Array, words: tuple[str, ...]) -> pa.Array:
     """Texts that mean null as null, compared without the blanks around them; other types as they are."""
     if not pa.types.is_string(values.type):
         return values
-    meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
-    return blank_out(values, meant) if pc.any(meant).as_py() else values
+    known = pa.array(words, pa.string())
+    return blank_out(values, pc.is_in(pc.utf8_trim_whitespace(values), value_set=known))
 
 
 class RowIssues:
@@ -137,27 +136,23 @@ class RowIssues:
 
 
 class SkippedValues:
-    """The values of n rows that `invalid: skip` leaves out; `rows` has the mask of each spec's place."""
+    """The values of n rows that `invalid: skip` leaves out; `rows` has the mask of each spec's path."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, RowMask] = {}
-        self._by_reason: dict[tuple[str, str], list[RowMask]] = {}
+        self.rows: dict[FieldPath, RowMask] = {}
+        self._issues: list[tuple[str, ValueIssue]] = []
 
-    def skip(self, place: str, column: str, read: ColumnValues) -> ColumnValues:
+    def skip(self, path: FieldPath, column: str, read: ColumnValues) -> ColumnValues:
         """The values without those that have an issue."""
-        for issue in first_issues(read.issues, len(read.values)):
-            self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
-        self.rows[place] = read.wrong
+        self._issues += ((column, issue) for issue in first_issues(read.issues, len(read.values)))
+        self.rows[path] = read.wrong
         return ColumnValues(blank_out(read.values, read.wrong))
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
-        found = []
-        for (column, code), masks in self._by_reason.items():
-            rows = np.sort(np.concatenate([numbers[mask & kept] for mask in masks]))
-            if len(rows):
-                found.append(Skipped(column, code, rows))
-        return tuple(found)
+        issues = self._issues
+        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in issues)
+        return tuple(some for some in found if len(some.rows))
 
 
 def quote_value(values: pa.Array, row: int) -> str:
@@ -178,8 +173,6 @@ def quoted_counts(values: pa.Array) -> Iterable[tuple[str, int]]:
     if pa.types.is_nested(plain.type):
         return ((quote_value(values, row), 1) for row in range(len(values)))
     found = plain.value_counts()
-    distinct = found.field(0)
-    if is_json(values.type):
-        distinct = pa.ExtensionArray.from_storage(values.type, distinct)
+    distinct = json_column(found.field(0)) if is_json(values.type) else found.field(0)
     texts = [quote_value(distinct, row) for row in range(len(distinct))]
     return zip(texts, found.field(1).to_pylist(), strict=True)

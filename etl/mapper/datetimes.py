@@ -93,7 +93,7 @@ def check_days(values: pa.Array) -> ColumnValues:
     """date32 as it is; a date that is not in the years 1 to 9999 is an issue."""
     numbers = values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
     bad = (numbers < dates.FIRST_DAY) | (numbers > dates.LAST_DAY)
-    return blank_bad(values, bad, "bad_date", DATE_OUT_OF_RANGE) if bad.any() else ColumnValues(values)
+    return blank_bad(values, bad, "bad_date", DATE_OUT_OF_RANGE)
 
 
 def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:

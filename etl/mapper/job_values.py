@@ -19,12 +19,21 @@ from .datetimes import parse_formats, to_dates, to_datetimes
 from .typed_values import as_text, hex_text, uuid_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import JsonValue
 
     from ..job.column_spec import Step
 
 
 NOT_A_WORD: Final = "{} is none of the texts in `values`"
+_WITHOUT_ARGUMENT: Final[dict[str, Callable[[pa.Array], pa.Array | ColumnValues]]] = {
+    "trim": pc.utf8_trim_whitespace,
+    "lower": pc.utf8_lower,
+    "upper": pc.utf8_upper,
+    "hex": hex_text,
+    "uuid": uuid_text,
+}
 # Pairs of a word and the JSON text that it stands for.
 Words: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -83,25 +92,20 @@ def read_words(texts: pa.Array, words: Words) -> ColumnValues:
 
     Where the words stand for values of several types, the result is JSON.
     """
-    known, meant = _word_tables(words)
+    known, meant = word_tables(words)
     places = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=known)
     unknown = pc.and_not(texts.is_valid(), places.is_valid())
     return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD))
 
 
-def have_several_types(words: Words) -> bool:
-    """Whether words stand for values of several types, for which Arrow has no type."""
-    values = [orjson.loads(text) for _, text in words if text != "null"]
-    return len({"number" if type(value) in {int, float} else type(value).__name__ for value in values}) > 1
-
-
 @lru_cache(maxsize=256)
-def _word_tables(words: Words) -> tuple[pa.Array, pa.Array]:
-    """The words, and what each stands for."""
+def word_tables(words: Words) -> tuple[pa.Array, pa.Array]:
+    """The words, and what each stands for: JSON if these are values for which Arrow has no one type."""
     known = pa.array([word for word, _ in words], pa.string())
-    if have_several_types(words):
-        return known, json_column([None if text == "null" else text for _, text in words])
-    meant = pa.array([orjson.loads(text) for _, text in words])
+    try:
+        meant = pa.array([orjson.loads(text) for _, text in words])
+    except (pa.ArrowException, OverflowError):
+        meant = json_column([None if text == "null" else text for _, text in words])
     return known, meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant
 
 
@@ -121,19 +125,11 @@ def apply_steps(
 
 
 def _apply(texts: pa.Array, step: Step, zone: str | None) -> pa.Array | ColumnValues:
+    if step.verb in _WITHOUT_ARGUMENT:
+        return _WITHOUT_ARGUMENT[step.verb](texts)
     match step.verb:
         case "date_format":
             return parse_formats(texts, step.formats, zone)
-        case "hex":
-            return hex_text(texts)
-        case "uuid":
-            return uuid_text(texts)
-        case "trim":
-            texts = pc.utf8_trim_whitespace(texts)
-        case "lower":
-            texts = pc.utf8_lower(texts)
-        case "upper":
-            texts = pc.utf8_upper(texts)
         case "prefix":
             texts = pc.binary_join_element_wise(step.argument, texts, "")
         case "replace":

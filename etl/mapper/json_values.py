@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
 from ..arrow.exact_json import JsonKind, RowIndices, dump_json, group_by_kind, is_json, json_column, load_json
 from ..arrow.json_lines import as_marked_lists, as_marked_text, concat_values, mark_json_text
-from ..arrow.layout import FlatLists, as_mask, is_list, text_layout, valid_mask
+from ..arrow.layout import FlatLists, as_mask, is_list, map_entries, text_layout, valid_mask
 from ..errors import SourceError
 from .column_values import ColumnValues, ValueIssue, blank_out, empty_to_null, issues_of, words_to_null
 from .lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists
@@ -126,8 +126,6 @@ def stable_type(values: pa.Array, role: str) -> pa.Array:
 
     Where chunks end must not depend on how rows are batched.
     """
-    if role == "time":
-        return values.cast(pa.int64())
     if role == "list":
         lists = is_list(values.type)
         return as_marked_lists(values) if lists else pa.nulls(len(values), pa.list_(pa.string()))
@@ -160,7 +158,11 @@ def _inside(values: pa.Array, path: Sequence[str], column: str) -> ColumnValues:
             raise SourceError(f"column {column} has no part `{part}`", hint=f"its parts are {names}")
         inner = pc.struct_field(values, part)
     elif pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
-        inner = pc.map_lookup(values, part, "last")
+        # Not by `map_lookup`, which takes no values of an extension type.
+        lists = FlatLists.of(map_entries(values))
+        keys, items = lists.elements.flatten()
+        places = np.flatnonzero(as_mask(pc.equal(keys, part)))  # of equal keys the last one counts
+        inner = _scatter(items.take(pa.array(places)), lists.owners[places], len(values))
     else:
         nothing = pa.nulls(len(values), pa.string())
         return ColumnValues(nothing, issues_of("bad_path", values.is_valid(), NOT_AN_OBJECT))

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
+from ..amplitude.operators import ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
-from ..arrow.layout import valid_mask
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.plain_arrays import plain_array, plain_rows
+from ..arrow.structs import all_null, nested_rows
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
 from .column_values import ColumnValues, RowIssues, SkippedValues, blank_out, issues_of
-from .job_values import have_several_types
+from .job_values import word_tables
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
-from .typed_values import all_null, struct_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,49 +29,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..arrow.layout import RowMask
+    from ..arrow.structs import FieldPath
     from ..job.identification_spec import Identification
+
+_PROPERTIES: Final = "user_properties"
+_FIELDS: Final = tuple((name,) for name in (*ID_FIELDS, TIME_FIELD, *STRING_FIELDS))  # in the order of JSON
 
 
 class Mapper:
     """Maps batches one by one, each by itself: what a row becomes depends on no other row.
 
     `transform` is the job's own function on DataFrames; it sees the rows first. What it makes of a row may
-    depend on the others in the batch, so its batches have to be frames.
+    depend on the others in the batch, so its batches have to be frames (`has_transform`).
+
+    `columns` are the source columns that are used, each once; None where the job's own function may use any.
+    `keep_empty` are those of a text source in which an empty field is a value. `has_raw_json`: JSON lines of
+    the identifications need `splice_json`, as Arrow may lack a type for values.
     """
 
     def __init__(self, identification: Identification, *, transform: Transform | None = None) -> None:
         self._identification = identification
         self._transform = transform
-        self._columns = [Column.at(place, spec) for place, spec in identification.specs()]
+        self._columns = [Column.at(tuple(map(str, path)), spec) for path, spec in identification.located()]
         self._ids = [column for column in self._columns if column.role == "id"]
-
-    @property
-    def has_transform(self) -> bool:
-        """Whether batches have to be whole frames, since a function on DataFrames sees them."""
-        return self._transform is not None
-
-    @property
-    def has_raw_json(self) -> bool:
-        """Whether JSON lines of the identifications need `splice_json`: Arrow may lack a type for values."""
-        return any(
+        self.has_transform = transform is not None
+        self.columns = identification.columns() if transform is None else None
+        specs = [column.spec for column in self._columns]
+        self.keep_empty = frozenset(spec.column for spec in specs if spec.column and spec.empty == "keep")
+        self.has_raw_json = any(
             spec.type in {"json", "list"}
             or spec.default is not None
             or (spec.constant or "").lstrip()[:1] in {"[", "{"}
-            or have_several_types(spec.values)
+            or is_json(word_tables(spec.values)[1].type)
             or spec.path
-            for _, spec in self._identification.specs()
+            for spec in specs
         )
-
-    @property
-    def columns(self) -> tuple[str, ...] | None:
-        """The source columns that are used, each once; None where the job's own function may use any."""
-        return self._identification.columns() if self._transform is None else None
-
-    @property
-    def keep_empty(self) -> frozenset[str]:
-        """Columns of a text source in which an empty field is a value."""
-        kept = (spec.column for _, spec in self._identification.specs() if spec.empty == "keep")
-        return frozenset(column for column in kept if column is not None)
 
     def map(self, batch: Batch) -> Mapped:
         """Map a batch. The type of the identifications depends on the batch's schema only.
@@ -82,27 +73,27 @@ class Mapper:
         rows, positions = self._transformed(batch)
         n = len(positions)
         row_issues, skipped = RowIssues(n), SkippedValues()
-        values: dict[str, pa.Array] = {}
+        values: dict[FieldPath, pa.Array] = {}
         for column in self._columns:
             spec = column.spec
             read, source = self._read(column, batch, rows)
             if spec.invalid == "skip" and read.issues:
-                read = skipped.skip(column.place, spec.column or column.name, read)
-            values[column.place] = read.values
+                read = skipped.skip(column.path, spec.column or column.name, read)
+            values[column.path] = read.values
             quoted = read.values if source is None else source
             row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
-                missing = all_null([values[one.place] for one in self._ids], n)
+                missing = all_null([values[one.path] for one in self._ids])
                 missing &= ~row_issues.rows  # a bad id is told as such
                 columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)
                 row_issues.add(columns, sources, issues_of("missing_id", missing, f"there is no {wanted}"))
-        identifications = build_identifications(self._identification, values, n, skipped.rows)
+        identifications = build_identifications(self._identification, values, skipped.rows)
         bad = row_issues.rows
         names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
         updates = [identifications.column(name) for name in names]
-        chosen = ~bad & ~all_null(updates, n)
+        chosen = ~bad & ~all_null(updates) if updates else np.zeros(n, np.bool_)
         if not chosen.all():
             identifications = identifications.filter(pa.array(chosen))
         return Mapped(
@@ -118,15 +109,14 @@ class Mapper:
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
         ids = self.placed_ids(batch)[1]
-        present = np.logical_or.reduce(list(map(valid_mask, ids.columns)))
-        return ids.filter(pa.array(present))
+        return ids.filter(pa.array(~all_null(ids.columns)))
 
     def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
         """The ids of m rows, null if wrong or missing, after their positions in the batch (shape (m,))."""
         rows, positions = self._transformed(batch)
         read = [self._read(column, batch, rows)[0] for column in self._ids]
         ids = [blank_out(one.values, one.wrong) for one in read]
-        return positions, pa.RecordBatch.from_arrays(ids, names=[column.place for column in self._ids])
+        return positions, pa.RecordBatch.from_arrays(ids, names=[column.name for column in self._ids])
 
     def _transformed(self, batch: Batch) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
         """The m rows to map, and the position in the batch of each; int64, shape (m,), ascending."""
@@ -163,14 +153,14 @@ class Mapper:
         source = plain_array(source)
         return column.read(source, n, text=batch.text), source
 
-    def _large_numbers(self, rows: pa.RecordBatch, values: Mapping[str, pa.Array]) -> frozenset[str]:
+    def _large_numbers(self, rows: pa.RecordBatch, values: Mapping[FieldPath, pa.Array]) -> frozenset[str]:
         """The properties with whole numbers of too many digits; among JSON values those are marked text."""
         json = {field.name for field in rows.schema if is_json(field.type)}
         found = set()
         for column in self._columns:
             marked = column.spec.path or column.spec.column in json
-            if column.role in {"value", "list"} and loses_digits(values[column.place], marked=bool(marked)):
-                found.add(column.place.split(".", 2)[2])
+            if column.role in {"value", "list"} and loses_digits(values[column.path], marked=bool(marked)):
+                found.add(column.path[2])
         return frozenset(found)
 
     def _rejects(
@@ -191,32 +181,22 @@ class Mapper:
 
 
 def build_identifications(
-    identification: Identification, values: Mapping[str, pa.Array], n: int, skipped: Mapping[str, RowMask]
+    identification: Identification, values: Mapping[FieldPath, pa.Array], skipped: Mapping[FieldPath, RowMask]
 ) -> pa.RecordBatch:
-    """Build n identifications. `values` (shape (n,) each) go by their places in `specs()`.
+    """Build n identifications of the `values` (shape (n,) each) of every column spec, by their paths.
 
-    `skipped` marks rows whose value in a place is left out: it is not a null that `null: unset` is for.
+    `skipped` marks rows whose value at a path is left out: it is not a null that `null: unset` is for.
     """
-    fields = [name for name in (*ID_FIELDS, TIME_FIELD, *STRING_FIELDS) if name in identification.fields]
-    columns = {name: values[name] for name in fields}
-    if identification.groups:
-        groups = [(name, values[f"groups.{name}"]) for name in identification.groups]
-        columns["groups"] = struct_of(groups, n)
-    members = {
-        operator: [(name, values[f"user_properties.{operator}.{name}"]) for name in properties]
-        for operator, properties in identification.operators.items()
-    }
-    unset = [(name, pa.repeat(UNSET_VALUE, n)) for name in identification.unset]
+    alike = pa.repeat(UNSET_VALUE, len(next(iter(values.values()))))
+    columns: dict[FieldPath, pa.Array] = {path: values[path] for path in _FIELDS if path in values}
+    columns |= {path: array for path, array in values.items() if path[0] == "groups"}
+    if identification.clear_all:
+        columns[_PROPERTIES, "$clearAll"] = alike
+    columns |= {(_PROPERTIES, "$unset", name): alike for name in identification.unset}
     for name, spec in identification.operators.get("$set", {}).items():
         if spec.null == "unset":  # where there is no value
-            absent = values[place := f"user_properties.$set.{name}"].is_null()
-            if place in skipped:
-                absent = pc.and_not(absent, pa.array(skipped[place]))
-            unset.append((name, pc.if_else(absent, UNSET_VALUE, pa.scalar(None, pa.string()))))
-    members["$unset"] = unset
-    operators = [(name, struct_of(members[name], n)) for name in OPERATORS if members.get(name)]
-    if identification.clear_all:
-        operators.insert(0, ("$clearAll", pa.repeat(UNSET_VALUE, n)))
-    if operators:
-        columns["user_properties"] = struct_of(operators, n)
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+            absent = values[path := (_PROPERTIES, "$set", name)].is_null()
+            if path in skipped:
+                absent = pc.and_not(absent, pa.array(skipped[path]))
+            columns[_PROPERTIES, "$unset", name] = pc.if_else(absent, UNSET_VALUE, None)
+    return nested_rows(columns | {path: array for path, array in values.items() if path[0] == _PROPERTIES})

@@ -28,8 +28,6 @@ NOT_FINITE: Final = "{} is not a finite number"
 NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
 NOT_A_BOOLEAN: Final = "{} is neither true nor false"
 
-_DOUBLES_IN_INT64: Final = (-(2.0**63), 2.0**63)
-
 # What one character of a job file stands for: typography has several spaces and apostrophes.
 SPACES: Final = " \u00a0\u2009\u202f"
 _ALIKE: Final = {" ": SPACES, "\u00a0": SPACES, "\u202f": SPACES, "'": "'\u2019", "\u2019": "'\u2019"}
@@ -95,8 +93,7 @@ def floats_to_integers(values: pa.Array) -> ColumnValues:
     """Floats without a fraction as int64; NaN becomes null."""
     checked = check_finite(values)
     floats = checked.values.to_numpy(zero_copy_only=False)
-    low, high = _DOUBLES_IN_INT64
-    good = (floats == np.floor(floats)) & (floats >= low) & (floats < high)
+    good = (floats == np.floor(floats)) & (floats >= -(2.0**63)) & (floats < 2.0**63)
     integers = pa.array(np.where(good, floats, 0).astype(np.int64), mask=~good)
     bad = valid_mask(checked.values) & ~good
     return ColumnValues(integers, checked.issues + issues_of("bad_integer", bad, NOT_AN_INTEGER))

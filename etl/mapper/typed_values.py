@@ -6,7 +6,6 @@ and maps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +16,10 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_DEPTH
 from ..arrow.exact_json import is_json
 from ..arrow.json_lines import json_texts, strip_marks
-from ..arrow.layout import FlatLists, RowMask, as_mask, is_list, map_entries, maps_of, text_layout, valid_mask
+from ..arrow.layout import FlatLists, as_mask, is_list, map_entries, maps_of, text_layout, valid_mask
 from ..arrow.originals import is_textual
 from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
+from ..arrow.structs import struct_of
 from .column_values import ColumnValues, blank_bad, blank_out, issues_of
 from .datetimes import check_days, to_seconds
 from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, issues_of_lists
@@ -62,16 +62,12 @@ def plain_values(values: pa.Array) -> ColumnValues:
 
 def _strings(values: pa.Array) -> ColumnValues:
     """Strings were checked by the reader; a cast from binary checks them."""
-    try:
+    with suppress(pa.ArrowInvalid):
         return ColumnValues(values.cast(pa.string()))
-    except pa.ArrowInvalid:
-        texts: list[str | None] = [None] * len(values)
-    for row, value in enumerate(values.to_pylist()):
-        with suppress(UnicodeDecodeError):
-            texts[row] = None if value is None else value.decode("utf-8")
+    values = values.cast(pa.binary())
+    texts = [None if value is None else value.decode(errors="ignore") for value in values.to_pylist()]
     strings = pa.array(texts, pa.string())
-    bad = pc.and_not(strings.is_null(), values.is_null())
-    return ColumnValues(strings, issues_of("bad_text", bad, _NOT_TEXT))
+    return blank_bad(strings, pc.not_equal(strings.cast(pa.binary()), values), "bad_text", _NOT_TEXT)
 
 
 # --- values that keep their type -------------------------------------------------------------------------
@@ -97,11 +93,13 @@ def _clean(values: pa.Array, too_long: TooLong) -> ColumnValues:
         return to_seconds(values)
     if is_list(kind):
         return _clean_lists(values, too_long)
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return ColumnValues(pa.nulls(len(values), pa.string()))
     if pa.types.is_struct(kind):
         members = [plain_values(child).then(_clean, too_long) for child in values.flatten()]
         pairs = [(field.name, member.values) for field, member in zip(kind, members, strict=True)]
         issues = tuple(issue for member in members for issue in member.issues)
-        return ColumnValues(struct_of(pairs, len(values)), issues)
+        return ColumnValues(struct_of(pairs), issues)
     return _clean_maps(values, too_long) if pa.types.is_map(kind) else ColumnValues(values)
 
 
@@ -128,23 +126,6 @@ def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
     members = plain_values(items).then(_clean, too_long)
     result = maps_of(lists, names.values, members.values, valid_mask(members.values))
     return ColumnValues(result, issues_of_lists(lists, names.issues + members.issues))
-
-
-def struct_of(members: Sequence[tuple[str, pa.Array]], n: int) -> pa.Array:
-    """A struct array of n objects, null where all members are null; without members, n nulls."""
-    if not members:
-        return pa.nulls(n, pa.string())
-    names, columns = map(list, zip(*members, strict=True))
-    return pa.StructArray.from_arrays(columns, names=names, mask=pa.array(all_null(columns, n)))
-
-
-def all_null(columns: Sequence[pa.Array], n: int) -> RowMask:
-    """Which rows are null in every column; shape (n,)."""
-    if any(column.null_count == 0 for column in columns):
-        return np.zeros(n, np.bool_)
-    nulls = (as_mask(column.is_null()) for column in columns)
-    null: RowMask = np.logical_and.reduce([np.ones(n, np.bool_), *nulls])
-    return null
 
 
 def _depth(kind: pa.DataType) -> int:
@@ -228,13 +209,12 @@ def decode_source(
 
 def hex_of(values: pa.Array) -> ColumnValues:
     """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
-    values = storage_array(values)
-    values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
+    values = storage_array(values).cast(pa.binary())
     starts, _, codes = text_layout(values)
     digits = codes.tobytes().hex().encode()
     offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
-    return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
+    return ColumnValues(blank_out(texts, values.is_null()))
 
 
 def uuid_of(values: pa.Array) -> ColumnValues:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ..checkpoint.in_flight_file import read_in_flight
 from ..errors import StaleCheckpointError, UsageError
-from ..job import Job
+from ..job.spec import Job
 from ..reader import Source
 from ..snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
 from ..subject import user_keys

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from .. import amplitude
 from ..checkpoint import StateDir
 from ..checkpoint.sent_file import SentEntries
-from ..job import Job, fingerprint
+from ..job.spec import Job, fingerprint
 from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import (

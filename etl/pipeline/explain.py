@@ -18,7 +18,7 @@ from ..amplitude.operators import ID_FIELDS
 from ..arrow.exact_json import load_json
 from ..arrow.layout import as_mask
 from ..checkpoint import Checkpoint
-from ..job import Job
+from ..job.spec import Job
 from ..model import Batch, Mapped
 from ..reader import Source
 from ..reader.file_reader import some_rows

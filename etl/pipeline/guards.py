@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from .. import amplitude
 from ..checkpoint import PastRun, mark_of
 from ..errors import RepeatedSourceError, TooFewRowsError, UsageError
-from ..job import Job
+from ..job.spec import Job
 from ..mapper import holds_bytes
 from ..model import Chunk
 from ..reader import Source

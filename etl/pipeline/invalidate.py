@@ -15,7 +15,7 @@ from ..arrow.hashing import without_users
 from ..checkpoint import Checkpoint, Progress, StateDir
 from ..checkpoint.in_flight_file import Flight, InFlightContents
 from ..checkpoint.sent_file import SentEntries
-from ..job import Job
+from ..job.spec import Job
 from ..model import RowRange
 from ..ranges import RangeSet
 from ..snapshot import BitSet, KnownIds, Snapshot, SnapshotHeader, SnapshotWriter, layout_of

@@ -22,7 +22,8 @@ from ..arrow.exact_json import load_json
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
-from ..job import Job, check_columns, check_repeated, lacking, missing_columns
+from ..job.problems import check_columns, check_repeated, lacking, missing_columns
+from ..job.spec import Job
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
 from ..model import Batch, Mapped, RowRange
 from ..reader import Source

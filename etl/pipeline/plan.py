@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
 from ..checkpoint import past_of
 from ..errors import EtlError, GuardError
-from ..job import Job
+from ..job.spec import Job
 from ..model import ROW_ENDS, Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..arrow.json_lines import json_lines
-from ..job import Job
+from ..job.spec import Job
 from ..model import Mapped
 from ..reader import Source
 from .job_source import JobSource, rows_of_user

@@ -15,7 +15,7 @@ import numpy as np
 from ..checkpoint.sent_file import SentEntries
 from ..encoder import Encoder, FormEncoding, Limits, pieces
 from ..errors import SourceError
-from ..job import Job
+from ..job.spec import Job
 from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
 from ..reader import Source
 from ..sender.parts import only

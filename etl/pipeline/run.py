@@ -15,8 +15,8 @@ from ..checkpoint import publish_rejects
 from ..ending import Ending, ended
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..interrupts import held
-from ..job import Job
 from ..job.known_job import remember_job
+from ..job.spec import Job
 from ..model import Chunk, Tally
 from ..ranges import RangeSet
 from ..reader import Source

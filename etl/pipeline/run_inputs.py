@@ -15,7 +15,7 @@ from typing import Any, Self
 from ..checkpoint import StateDir
 from ..encoder import Limits
 from ..errors import StaleCheckpointError, UsageError
-from ..job import Job, key_fingerprints
+from ..job.spec import Job, key_fingerprints
 from ..mapper import load_transform
 from ..reader import Source
 from ..run_events import Noted, Warned

@@ -12,7 +12,8 @@ from ..checkpoint import StateDir
 from ..checkpoint.capabilities import Capabilities
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
-from ..job import Job, endpoint
+from ..job.spec import Job
+from ..job.words import endpoint
 from ..model import Tally
 from ..run_events import Noted, Warned
 from ..sender import Backoff, Clock

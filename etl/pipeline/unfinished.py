@@ -13,7 +13,7 @@ from uuid import uuid4
 from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
 from ..checkpoint import RunIdentity
 from ..checkpoint.in_flight_file import InFlightContents
-from ..job import Job, fingerprint
+from ..job.spec import Job, fingerprint
 from ..model import SourceFile
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..amplitude.user_profile import UserProfile, profile_endpoint
 from ..checkpoint import StateDir
 from ..checkpoint.capabilities import Capabilities, Finding
 from ..errors import DestinationError
-from ..job import Job
+from ..job.spec import Job
 from ..pipeline.run import run_async
 from ..pipeline.settings import Settings, at_endpoint
 from ..sender import Clock

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, profile_endpoint
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import DestinationError, EtlError, SourceError, UsageError
-from ..job import Job
+from ..job.spec import Job
 from ..pipeline.job_source import JobSource
 from ..pipeline.run import run_async
 from ..pipeline.settings import Settings, at_endpoint

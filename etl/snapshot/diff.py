@@ -175,7 +175,7 @@ class Differ:
                 columns |= {path: columns[path].take(chosen) for path in columns.keys() & group.paths}
         if not cut:
             return identifications
-        return nested_rows(identifications.schema, columns)
+        return nested_rows(columns)
 
     def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
         """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.

@@ -19,9 +19,10 @@ from ..checkpoint import StateDir
 from ..cli.options import form_of, settings_of
 from ..encoder import Limits
 from ..errors import UsageError
-from ..job import Job, check_columns, read_api_key
-from ..job.problems import did_you_mean
+from ..job.api_key import read_api_key
+from ..job.problems import check_columns, did_you_mean
 from ..job.run_options import RUN_OPTIONS
+from ..job.spec import Job
 from ..pipeline.settings import Settings, at_endpoint, known_limits
 from ..subject import Subject
 from .rate_server import RateAddress, start_rate_server

@@ -13,7 +13,7 @@ import pytest
 from bench.data import FIELDS, groups, job, write
 from bench.recorder import FIELDS as RECORDED_FIELDS
 from bench.stages import FIELDS as STAGE_FIELDS
-from etl.job import parse_job
+from etl.job.spec import parse_job
 
 
 def test_a_shorter_file_is_the_beginning_of_a_longer_one() -> None:

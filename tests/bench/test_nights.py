@@ -14,7 +14,7 @@ from bench.data import EVERY, GROUP, job, write
 from bench.nights import MODES, share_of
 from bench.recorder import Record, compared
 from bench.report import cost, night_lines, night_targets
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from tests.examples import each_row
 
 USERS = 220

@@ -22,7 +22,7 @@ from etl.cli.options import (
     parse_row_minimum,
 )
 from etl.errors import JobError
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from tests.examples import each_row
 
 

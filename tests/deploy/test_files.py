@@ -16,7 +16,7 @@ import yaml
 
 from etl.cli.app import propsync
 from etl.errors import ExitCode
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.listeners.metrics import metric_families
 from tests.commands import REPOSITORY
 from tests.docs.pages import DOCS, blocks

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.sandbox import Sandbox
 from tests.docs.pages import DOCS, PLAYED, ROOT, Block, blocks, user_pages
 from tests.docs.playing import SHOWN_URL, Console, fits, steps

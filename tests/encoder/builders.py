@@ -15,7 +15,7 @@ import pyarrow as pa
 from arro3.io import write_ndjson
 
 from etl.encoder import Encoder, Encoding, Limits
-from etl.job import Job
+from etl.job.spec import Job
 from etl.mapper import Mapper
 from etl.model import Batch, Chunk, Mapped
 

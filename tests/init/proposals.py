@@ -11,7 +11,10 @@ import pyarrow as pa
 from etl.init import Proposal
 from etl.init.facts import read_facts
 from etl.init.proposal import Reading, propose
-from etl.job import ColumnSpec, CsvOptions, Job, check_columns, parse_job
+from etl.job.column_spec import ColumnSpec
+from etl.job.problems import check_columns
+from etl.job.sections import CsvOptions
+from etl.job.spec import Job, parse_job
 from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.reader import Source, open_source

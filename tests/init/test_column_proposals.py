@@ -20,7 +20,7 @@ from etl.init.recognisers import (
     fitting,
     style_spec,
 )
-from etl.job import ColumnSpec, Step
+from etl.job.column_spec import ColumnSpec, Step
 from etl.mapper.numbers import SPACES
 from etl.reader import open_source
 from tests.examples import each_row

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.init import propose_job
 from etl.init.recognisers import DATE_FORMATS
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.preview import preview_rows
 from etl.pipeline.settings import Settings

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import SourceError
-from etl.job import ColumnSpec, Step
+from etl.job.column_spec import ColumnSpec, Step
 from etl.reader import open_source
 from tests.examples import each_row
 from tests.init.proposals import csv_source, job_of, proposed, rejects_of, table_source

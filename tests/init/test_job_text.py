@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.init.job_text import in_quotes, quoted, spec_text
-from etl.job import ColumnSpec, Step, parse_job
-from etl.job.column_spec import without_effect
+from etl.job.column_spec import ColumnSpec, Step, without_effect
 from etl.job.problems import clipped
+from etl.job.spec import parse_job
 from tests.examples import each_row
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

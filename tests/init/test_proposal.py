@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.init import Proposal, column_proposals, facts, propose_job
-from etl.job import Job
+from etl.job.spec import Job
 from etl.model import RowRange
 from etl.pipeline.plan import plan_job
 from etl.pipeline.preview import preview_rows

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etl.errors import JobError
-from etl.job import parse_job
-from etl.job.spec import job_schema
+from etl.job.spec import job_schema, parse_job
 
 if TYPE_CHECKING:
-    from etl.job import ColumnSpec, Job
+    from etl.job.column_spec import ColumnSpec
+    from etl.job.spec import Job
 
 
 def job(text: str, **environ: str) -> Job:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from etl.errors import EtlError, UsageError
-from etl.job import Job, read_api_key
+from etl.job.api_key import read_api_key
+from etl.job.spec import Job
 from tests.examples import each_row
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from etl.errors import JobError
-from etl.job import Job
+from etl.job.spec import Job
 from tests.examples import each_row
 from tests.job.job_texts import column, column_fault, fault, job
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from etl.errors import JobError
-from etl.job import check_columns, check_repeated, missing_columns
+from etl.job.problems import check_columns, check_repeated, missing_columns
 from tests.job.job_texts import job
 
 TEXT = """\

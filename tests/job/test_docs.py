@@ -7,11 +7,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
-from etl.job import parse_job
 from etl.job.column_spec import STEP_WORDS
 from etl.job.loading import read_document
 from etl.job.scalars import Data, resolved
-from etl.job.spec import job_schema
+from etl.job.spec import job_schema, parse_job
 from tests.examples import each_row
 from tests.job.job_texts import keys
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from etl.job import fingerprint
+from etl.job.spec import fingerprint
 from tests.examples import each_row
 from tests.job.job_texts import job
 

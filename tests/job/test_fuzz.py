@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import EtlError, JobError
-from etl.job import Job, fingerprint, parse_job
+from etl.job.spec import Job, fingerprint, parse_job
 from tests.examples import examples
 from tests.job.job_texts import keys
 

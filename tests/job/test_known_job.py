@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etl.errors import EtlError
-from etl.job import Job, KnownJob
-from etl.job.known_job import remember_job, remembered_rows
+from etl.job.known_job import KnownJob, remember_job, remembered_rows
+from etl.job.spec import Job
 from tests.examples import each_row
 
 IDENTIFICATION = {"user_id": "id", "user_properties": {"plan": "plan", "name": "name"}}

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from etl.errors import ExitCode, JobError, UsageError
-from etl.job import Job, loading, parse_job
+from etl.job import loading
 from etl.job.loading import MAX_PARTS, UnreadableError
 from etl.job.scalars import PlainScalar, resolved
+from etl.job.spec import Job, parse_job
 from tests.examples import each_row
 
 # Both of PyYAML's parsers, as the fast one isn't built everywhere.

@@ -6,10 +6,11 @@ import pytest
 
 from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
 from etl.errors import JobError
-from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
+from etl.job.column_spec import ColumnSpec, Step
 from etl.job.loading import read_document
 from etl.job.scalars import resolved
-from etl.job.spec import Job
+from etl.job.sections import CsvOptions, Destination
+from etl.job.spec import Job, fingerprint
 from tests.examples import each_row
 from tests.job.job_texts import column, fault, job, keys
 from tests.job.test_json_schema import SCHEMA

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import REMEDIES
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.listeners.plan_text import WIDTH, plan_lines
 from etl.listeners.report import plan_page
 from etl.pipeline.plan import plan_job

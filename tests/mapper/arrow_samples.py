@@ -89,6 +89,20 @@ ARROW_SAMPLES: dict[str, tuple[pa.Array, list[Any]]] = {
         pa.array([[(dt.date(2020, 1, 1), NAN)]], pa.map_(pa.date32(), pa.float32())),
         [{}],
     ),
+    "map of maps of maps of nulls": (
+        pa.array(
+            [[("a", [("b", [(name, None) for name in "cdefgh"])])], None, [("a", [("b", []), ("e", [])])]],
+            pa.map_(pa.string(), pa.map_(pa.string(), pa.map_(pa.string(), pa.null()))),
+        ),
+        [{"a": {"b": {}}}, None, {"a": {"b": {}, "e": {}}}],
+    ),
+    "struct of a map of fixed-size lists of nulls": (
+        pa.array(
+            [{"a": [("b", [None, None]), ("c", [None, None])]}, {"a": []}],
+            pa.struct({"a": pa.map_(pa.string(), pa.list_(pa.null(), 2))}),
+        ),
+        [{"a": {"b": [], "c": []}}, {"a": {}}],
+    ),
     "dictionary": (
         pa.DictionaryArray.from_arrays(pa.array([1, 0, None]), pa.array(["a", None])),
         [None, "a", None],

@@ -15,7 +15,7 @@ from etl.job.column_spec import ColumnSpec
 from etl.job.identification_spec import Identification
 from etl.job.scalars import ValueType
 from etl.mapper import Mapper
-from etl.model import Mapped
+from etl.model import Mapped, counts_of
 from tests.examples import each_row
 from tests.mapper.mapping import USER, batch_of, outcomes, reasons, sent, setting, with_users
 
@@ -91,7 +91,7 @@ def mapped_of(texts: list[str | None], **spec: Any) -> Mapped:
 
 
 def counts(mapped: Mapped) -> dict[tuple[str, str], int]:
-    return {(some.column, some.reason): len(some.rows) for some in mapped.skipped}
+    return {(column, reason): count for column, reason, count in counts_of(mapped.skipped)}
 
 
 UNFIT: list[tuple[str | None, str, str]] = [

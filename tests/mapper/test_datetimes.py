@@ -331,6 +331,8 @@ def test_a_default_is_in_utc_whatever_the_zone_and_unit_of_the_source() -> None:
     for values in (pa.array(["", None]), json_column([None, None])):
         assert event_times(values, text=True, default=default, timezone=BERLIN) == [NOON, NOON]
         assert event_times(values, text=True, default=default, unit="s") == [NOON, NOON]
+    nowhere = pa.array(['{"a":null}', "{}"])
+    assert event_times(nowhere, text=True, path=("a",), default=default) == [NOON, NOON]
 
 
 def test_a_time_alone_is_no_update() -> None:

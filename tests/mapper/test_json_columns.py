@@ -47,6 +47,9 @@ def test_in_structs_and_maps() -> None:
     assert outcomes(mixed, path=("j", "x", "y"), type="number") == [2, None]
     times = pa.array([{"t": dt.datetime(2024, 1, 2)}])
     assert outcomes(times, path=("t",), type="date") == ["2024-01-02"]
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef", None], pa.binary(16)))
+    maps = pa.MapArray.from_arrays(pa.array([0, 2, 2], pa.int32()), pa.array(["a", "b"]), uuids)
+    assert outcomes(maps, path=("a",)) == ["30313233-3435-3637-3839-616263646566", None]
 
 
 def test_a_part_that_a_struct_lacks_ends_the_run() -> None:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from etl.cli.app import propsync as command_line
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.commands import KEY, REPOSITORY, until
 from tests.docs.pages import DOCS, blocks

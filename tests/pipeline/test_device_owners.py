@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from etl.amplitude.limits import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Verdict
 from etl.encoder import Limits
-from etl.job import Job
+from etl.job.spec import Job
 from etl.model import Body
 from etl.pipeline import device_owners as module
 from etl.pipeline.device_owners import DeviceOwners

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from etl.checkpoint import StateDir
 from etl.checkpoint.sent_file import SentEntries
-from etl.job import Job
+from etl.job.spec import Job
 from etl.model import End
 from etl.pipeline.diff_base import open_diff_base
 from etl.snapshot import Snapshot, layout_of

@@ -17,7 +17,7 @@ from etl.amplitude.responses import Verdict
 from etl.checkpoint import database, in_flight_file, store
 from etl.checkpoint.in_flight_file import InFlightFile
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.model import Body
 from etl.pipeline import destination_folder, invalidate, resume, source_files
 from etl.pipeline import run as run_module

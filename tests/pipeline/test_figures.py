@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from etl.arrow.distinct import ENTRY, ValueCounts
 from etl.checkpoint import reject_lines
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.model import Reject
 from etl.pipeline.plan import Plan, plan_job
 from etl.pipeline.settings import RejectLimit, Settings

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import etl
-from etl.job import Job
+from etl.job.spec import Job
 from etl.model import Batch, RowRange
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import Settings

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from etl import Job
 from etl.errors import RepeatedSourceError, UsageError
-from etl.job import KnownJob
+from etl.job.known_job import KnownJob
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import RowMinimum, Settings
 from etl.pipeline.status import status_of

@@ -15,7 +15,8 @@ import pytest
 
 from etl.checkpoint import Checkpoint, past_of
 from etl.errors import StaleCheckpointError
-from etl.job import Job, KnownJob
+from etl.job.known_job import KnownJob
+from etl.job.spec import Job
 from etl.pipeline import unfinished
 from etl.pipeline.status import status_of
 from etl.sandbox import Sandbox

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import ExitCode, JobError, SourceError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.preview import preview_rows
 from etl.pipeline.settings import Settings

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint
 from etl.errors import DestinationError, EtlError, StaleCheckpointError, TooManyChangesError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.baseline import record_baseline
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import RejectLimit, Settings

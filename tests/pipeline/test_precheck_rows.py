@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import TooFewRowsError, TooManyChangesError, UsageError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.run import no_listener, run_job
 from etl.pipeline.settings import RowMinimum, Settings

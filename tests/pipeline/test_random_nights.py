@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import EtlError, StaleCheckpointError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.settings import RejectLimit
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.examples import examples

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import TooManyChangesError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.run import no_listener, run_job
 from etl.pipeline.settings import Settings

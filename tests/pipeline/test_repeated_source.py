@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import RepeatedSourceError, StateError
-from etl.job import Job
+from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl import Job
-from etl.job import KnownJob
+from etl.job.known_job import KnownJob
 from etl.pipeline.plan import plan_job
 from etl.pipeline.settings import Settings
 from etl.pipeline.status import status_of

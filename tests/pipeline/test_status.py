@@ -12,7 +12,7 @@ import pytest
 from etl.checkpoint import StateDir
 from etl.checkpoint.run_state import RunState
 from etl.ending import compose
-from etl.job import KnownJob
+from etl.job.known_job import KnownJob
 from etl.listeners.progress import RunStateWriter
 from etl.pipeline.status import status_of
 from etl.run_events import Event, Progressed

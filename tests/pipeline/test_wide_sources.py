@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.init import propose_job
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.preview import first_rows
 from etl.pipeline.settings import Settings

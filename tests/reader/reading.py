@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import xlsxwriter
 
-from etl.job import CsvOptions
+from etl.job.sections import CsvOptions
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.job import CsvOptions
+from etl.job.sections import CsvOptions
 from etl.model import RowRange
 from etl.reader import Source, open_source
 from tests.examples import examples

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.job import CsvOptions
+from etl.job.sections import CsvOptions
 from etl.reader import Source, open_source
 from tests.examples import each_row
 from tests.reader.reading import batches

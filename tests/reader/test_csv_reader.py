@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.job import CsvOptions
+from etl.job.sections import CsvOptions
 from etl.reader import decoding
 from etl.reader.csv_reader import checked
 from tests.examples import each_row, examples

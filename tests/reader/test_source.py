@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.job import CsvOptions
+from etl.job.sections import CsvOptions
 from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.file_reader import OPEN, RowSpans

@@ -10,7 +10,8 @@ import pytest
 
 from etl.errors import EtlError, ExitCode
 from etl.init import propose_job
-from etl.job import Job, check_columns, check_repeated
+from etl.job.problems import check_columns, check_repeated
+from etl.job.spec import Job
 from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.reader import open_source

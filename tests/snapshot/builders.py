@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from etl.arrow.json_lines import json_lines
-from etl.job import Job
+from etl.job.spec import Job
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch, Mapped
 from etl.snapshot import (

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from etl.job import Job
+from etl.job.spec import Job
 from etl.mapper import Mapper
 from etl.model import Mapped
 from etl.snapshot import (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.job import Job
+from etl.job.spec import Job
 from etl.mapper import Mapper
 from etl.snapshot import DiffedBatch, Snapshot, diff
 from etl.snapshot.diff import later_rows

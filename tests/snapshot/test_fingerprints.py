@@ -227,7 +227,7 @@ def test_by_user_nothing_ignored_and_no_order_of_columns_counts() -> None:
 _RAW = """
 import numpy as np, pyarrow as pa
 from etl.snapshot import layout_of, fingerprints_of
-from etl.job import Job
+from etl.job.spec import Job
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch
 job = Job.of({"name": "t", "source": "x.csv", "identification": {"user_id": "id", "user_properties": {

@@ -11,7 +11,7 @@ import aiohttp
 from etl import Job
 from etl.amplitude.responses import Verdict
 from etl.encoder import Limits
-from etl.job import parse_job
+from etl.job.spec import parse_job
 from etl.model import RowRange
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source

@@ -12,7 +12,7 @@ from ..console import current, is_stdout, show_json, show_lines, show_styled, wr
 from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
-    from ...job import Job
+    from ...job.spec import Job
     from ...pipeline.plan import Plan
     from ...pipeline.settings import Settings
     from ...reader import Source

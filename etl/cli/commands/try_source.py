@@ -47,7 +47,7 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     import tempfile
 
     from ...init import propose_job
-    from ...job import Job
+    from ...job.spec import Job
     from ...pipeline.plan import plan_job
     from ...pipeline.run import run_job
     from ...pipeline.settings import Settings
