@@ -20,6 +20,8 @@ FAMILIES: Final = (DEVICE_FAMILY, PLACE_FAMILY)
 STRING_FIELDS: Final = ("app_version", *DEVICE_FAMILY, *PLACE_FAMILY, "language", "paying", "start_version")
 FIELDS: Final = (*ID_FIELDS, "user_properties", "groups", *STRING_FIELDS)
 TIME_FIELD: Final = "time"  # of an event, in milliseconds since 1970; an identification has none
+# Whom an update is about, and when; all other fields hold what is set.
+ADDRESS_FIELDS: Final = frozenset({*ID_FIELDS, TIME_FIELD})
 IDENTIFY_EVENT: Final = "$identify"
 
 # In the order in which the server applies them (read off the SDKs).

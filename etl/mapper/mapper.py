@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.operators import ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
+from ..amplitude.operators import ADDRESS_FIELDS, ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.plain_arrays import plain_array, plain_rows
@@ -91,7 +91,7 @@ class Mapper:
                 row_issues.add(columns, sources, issues_of("missing_id", missing, f"there is no {wanted}"))
         identifications = build_identifications(self._identification, values, skipped.rows)
         bad = row_issues.rows
-        names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
+        names = [name for name in identifications.schema.names if name not in ADDRESS_FIELDS]
         updates = [identifications.column(name) for name in names]
         chosen = ~bad & ~all_null(updates) if updates else np.zeros(n, np.bool_)
         if not chosen.all():

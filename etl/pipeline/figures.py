@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ..amplitude.operators import ID_FIELDS, TIME_FIELD
+from ..amplitude.operators import ADDRESS_FIELDS
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.originals import take_values
 from ..arrow.structs import FieldPath, value_columns
@@ -110,7 +110,7 @@ class Figures:
         self.rows = 0
         self.properties: dict[FieldPath, PropertyFigures] = {}
         for path, spec in located:
-            if path[0] not in {*ID_FIELDS, TIME_FIELD}:
+            if path[0] not in ADDRESS_FIELDS:
                 place = tuple(map(str, path))
                 name = ".".join(place[1:] if place[0] == "user_properties" else place)
                 figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(budget))

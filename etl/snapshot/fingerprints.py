@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..amplitude.operators import (
+    ADDRESS_FIELDS,
     DEVICE_FAMILY,
-    ID_FIELDS,
     LIST_OPERATORS,
     PLACE_FAMILY,
-    TIME_FIELD,
     UNREPEATABLE,
 )
 from ..arrow.hashing import hash_texts
@@ -134,7 +133,7 @@ def _value_paths(identification: Identification) -> Iterator[tuple[FieldPath, st
         yield (_PROPERTIES, "$unset", name), None
     for place, spec in identification.specs():
         path = tuple(place.split(".", 2 if place.startswith(_PROPERTIES) else 1))
-        if path[0] not in {*ID_FIELDS, TIME_FIELD}:
+        if path[0] not in ADDRESS_FIELDS:
             yield path, spec.column
         if spec.null == "unset":
             yield (_PROPERTIES, "$unset", path[2]), spec.column

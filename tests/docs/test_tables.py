@@ -13,7 +13,7 @@ import click
 from etl import errors
 from etl.amplitude.limits import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
 from etl.cli.app import propsync
-from etl.errors import EtlError, ExitCode
+from etl.errors import REMEDIES, EtlError, ExitCode
 from etl.listeners.metrics import metrics_text
 from etl.listeners.summary import summary_dict
 from etl.model import Tally
@@ -103,6 +103,7 @@ def test_exit_codes_are_the_same_everywhere() -> None:
 def test_reject_codes_are_those_of_the_program() -> None:
     rows = [row[0] for row in table(RUNNING, "code")]
     assert sorted(rows) == sorted(reject_codes(ROOT / "etl"))
+    assert reject_codes(ROOT / "etl") <= REMEDIES.keys(), "each has a remedy"
 
 
 def test_the_summary_has_the_keys_in_the_table() -> None:

@@ -121,7 +121,7 @@ class SourceContract:
         assert open_source([location], csv=self.csv).files == open_source([location], csv=self.csv).files
 
     def test_without_rows_there_is_no_batch_and_no_error(self, tmp_path: Path) -> None:
-        source = open_source([self.make_empty(tmp_path)])
+        source = open_source([self.make_empty(tmp_path)], csv=self.csv)
         assert batches(source) == []
         assert source.schema().names[:1] == ["id"]
 
@@ -224,7 +224,7 @@ class TestNdjson(SourceContract):
         return written(folder, "none.ndjson", "\n")
 
     def test_without_rows_there_is_no_batch_and_no_error(self, tmp_path: Path) -> None:
-        source = open_source([self.make_empty(tmp_path)])
+        source = open_source([self.make_empty(tmp_path)], csv=self.csv)
         assert batches(source) == []
         assert source.schema().names == []
 
