@@ -89,7 +89,7 @@ def test_dates_with_some_dirt_are_dates_in_any_order_and_in_pieces(
     step = spec.transform[0] if spec.transform else None
     # ISO dates need no format.
     assert spec.type in {"date", "datetime"}
-    assert (step.argument if step else "%Y-%m-%d") == format_
+    assert (step.formats if step else ("%Y-%m-%d",)) == (format_,)
     assert (spec.invalid == "skip") is (percent > 0)
     chance.shuffle(rows)
     shuffled = csv_source(folder, "user_id,v\n" + "".join(rows), "shuffled.csv")

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from etl import Job, explain, plan
@@ -174,6 +174,7 @@ some = settings(
 
 @some
 @given(found=rows, block=st.integers(1, 200), look=st.sampled_from([1, 60, 1 << 20]))
+@example(found=[{"p": None, "q": "1e400", "other": '{"k":"\udcff"}'}], block=1, look=1)
 def test_each_row_is_what_it_says_whatever_stands_around_it(
     tmp_path: Path, found: list[dict[str, str | None]], block: int, look: int
 ) -> None:
@@ -196,13 +197,8 @@ def test_each_row_is_what_it_says_whatever_stands_around_it(
     if look > 60:  # with other looks, a whole number may be written with a point or without
         assert bodies(cut) == bodies(whole)
     for reject in (reject for chunk in whole for reject in chunk.rejects):
-        assert (
-            reject.values.encode()
-            == lines[reject.row - 1]
-            .encode("utf-8", "surrogateescape")
-            .decode(errors="backslashreplace")
-            .encode()
-        )
+        # As JSON, a byte that is not UTF-8 is text: a backslash, which JSON escapes, and its number.
+        assert reject.values.encode() == lines[reject.row - 1].replace("\udcff", r"\\xff").encode()
 
 
 # --- as it arrives ---------------------------------------------------------------------------------------
