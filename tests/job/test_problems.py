@@ -297,7 +297,7 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
         ("csv: {header: [a, b, a]}", "`header` has `a` twice"),
         ("csv: {skip_rows: -1}", "`skip_rows` must be a number of lines"),
         ("csv: {skip_rows: two}", "`skip_rows` must be a number of lines"),
-        ("csv: {quote: ''}", "must be one character"),
+        ("csv: {quote: '<>'}", 'must be one character, or "" for none'),
         ("csv: {encoding: utf-9}", "did you mean `utf-8`?"),
         ("csv: {encoding: hex}", "not a text encoding that Python knows"),
         ("csv: {encoding: undefined}", "not a text encoding that Python knows"),
