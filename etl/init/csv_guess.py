@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -54,7 +53,7 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
             continue
         if not any(file.format == "csv" for file in source.files):
             return plain, ()
-        lines = [*_lines(source, all_lines=all_lines)]
+        lines = [*_lines(source, as_latin=encoding == "latin-1", all_lines=all_lines)]
         # Read from the wrong end, UTF-16 has nothing of ASCII.
         if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
             break
@@ -62,18 +61,24 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
         raise failures[0]
     if encoding == "latin-1":
         encoding = _encoding(lines)
-        with suppress(UnicodeEncodeError):  # a byte order mark said another encoding
-            lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
+        lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
     options = replace(plain, encoding=encoding)
     return _layout(locations, options, lines) if lines else (options, ())
 
 
-def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
-    """The first lines that aren't blank, and then if wanted some of those beyond ASCII."""
+def _lines(source: Source, *, as_latin: bool, all_lines: bool) -> Iterator[str]:
+    """The first lines that aren't blank, and then if wanted some of those beyond ASCII.
+
+    `as_latin`: they are read as latin-1. A byte order mark wins over that, so lines of a file with one become
+    what they would be if the file were in UTF-8 without a mark.
+    """
     count = size = 0
     files = [number for number, file in enumerate(source.files) if file.format == "csv"]
+    marked = {number for number in files if as_latin and source.has_order_mark(number)}
     batches = (batch for number in files for batch in source.read(RowRange(number)))
-    for line in (line for batch in batches for line in batch.rows.column(0).to_pylist()):
+    found = ((batch.file, line) for batch in batches for line in batch.rows.column(0).to_pylist())
+    for file, text in found:
+        line = text.encode().decode("latin-1") if file in marked else text
         first = count < _LINES and size < _BYTES
         if first or (all_lines and not line.isascii() and count < 10 * _LINES):
             count, size = count + 1, size + len(line)
@@ -84,10 +89,7 @@ def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
 
 def _encoding(lines: Sequence[str]) -> str:
     """The encoding of lines that were read as latin-1."""
-    try:
-        data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
-    except UnicodeEncodeError:  # a byte order mark said what it is
-        return "utf-8"
+    data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
     parts = data.split(b"\n")
     if 2 * sum(_decoded(part, "utf-8") is None for part in parts) <= len(parts):
         return "utf-8"  # perhaps with a few broken bytes
