@@ -44,7 +44,7 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
     if "-" in locations:  # what was read from stdin is gone
         return plain, ()
     failures = []
-    lines: list[str] = []
+    found: list[tuple[str, bool]] = []
     for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
         try:
             source = open_source(locations, csv=replace(_RAW, encoding=encoding))
@@ -53,36 +53,38 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
             continue
         if not any(file.format == "csv" for file in source.files):
             return plain, ()
-        lines = [*_lines(source, as_latin=encoding == "latin-1", all_lines=all_lines)]
+        found = [*_lines(source, all_lines=all_lines)]
         # Read from the wrong end, UTF-16 has nothing of ASCII.
-        if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
+        if encoding == "latin-1" or any(sign.isascii() for line, _ in found for sign in line):
             break
     else:
         raise failures[0]
     if encoding == "latin-1":
-        encoding = _encoding(lines)
-        lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
+        encoding = _encoding([line for line, marked in found if not marked])
+        found = [
+            (line if marked else line.encode("latin-1").decode(encoding, "replace"), marked)
+            for line, marked in found
+        ]
+    lines = [line for line, _ in found]
     options = replace(plain, encoding=encoding)
     return _layout(locations, options, lines) if lines else (options, ())
 
 
-def _lines(source: Source, *, as_latin: bool, all_lines: bool) -> Iterator[str]:
+def _lines(source: Source, *, all_lines: bool) -> Iterator[tuple[str, bool]]:
     """The first lines that aren't blank, and then if wanted some of those beyond ASCII.
 
-    `as_latin`: they are read as latin-1. A byte order mark wins over that, so lines of a file with one become
-    what they would be if the file were in UTF-8 without a mark.
+    With each, whether its file begins with a byte order mark, which wins over any encoding.
     """
     count = size = 0
     files = [number for number, file in enumerate(source.files) if file.format == "csv"]
-    marked = {number for number in files if as_latin and source.has_order_mark(number)}
+    marked = {number for number in files if source.has_order_mark(number)}
     batches = (batch for number in files for batch in source.read(RowRange(number)))
-    found = ((batch.file, line) for batch in batches for line in batch.rows.column(0).to_pylist())
-    for file, text in found:
-        line = text.encode().decode("latin-1") if file in marked else text
+    found = ((line, batch.file) for batch in batches for line in batch.rows.column(0).to_pylist())
+    for line, file in found:
         first = count < _LINES and size < _BYTES
         if first or (all_lines and not line.isascii() and count < 10 * _LINES):
             count, size = count + 1, size + len(line)
-            yield line
+            yield line, file in marked
         elif not all_lines:
             return
 

@@ -136,6 +136,8 @@ def test_a_byte_order_mark_needs_no_encoding(tmp_path: Path, encoding: str) -> N
     plain.write_text("user_id,drink\nuser-10,thé\n", encoding="utf-8")
     for paths in ([marked], [marked, plain]):
         assert guess_csv([str(path) for path in paths])[0].encoding == "utf-8"
+    plain.write_text("user_id,drink\nuser-10,thé\n", encoding="cp1252")
+    assert guess_csv([str(marked), str(plain)])[0].encoding == "cp1252"
 
 
 @pytest.mark.parametrize("above", ["Users\n", "Users, exported\n\n", "a\n\nb\n\n", "\n\nTitle;;\n"])
