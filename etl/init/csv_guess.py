@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from ..errors import SourceError
@@ -41,7 +42,7 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
     lines that have other letters than ASCII's.
     """
     plain = CsvOptions()
-    if "-" in locations:  # what was read from stdin is gone
+    if any(one == "-" or Path(one).is_fifo() for one in locations):  # what was read of a pipe is gone
         return plain, ()
     failures = []
     found: list[tuple[str, bool]] = []

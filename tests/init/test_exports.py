@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +140,15 @@ def test_a_byte_order_mark_needs_no_encoding(tmp_path: Path, encoding: str) -> N
         assert guess_csv([str(path) for path in paths])[0].encoding == "utf-8"
     plain.write_text("user_id,drink\nuser-10,thé\n", encoding="cp1252")
     assert guess_csv([str(marked), str(plain)])[0].encoding == "cp1252"
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    export = b"user_id,plan\nuser-1,pro\nuser-2,free\n"
+    writer = Thread(target=(tmp_path / "pipe").write_bytes, args=[export], daemon=True)
+    writer.start()
+    assert "user_id: user_id" in propose_job([str(tmp_path / "pipe")], None).text
+    writer.join(10)
 
 
 @pytest.mark.parametrize("above", ["Users\n", "Users, exported\n\n", "a\n\nb\n\n", "\n\nTitle;;\n"])
