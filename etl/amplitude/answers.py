@@ -23,7 +23,7 @@ MAX_ANSWER_CHARACTERS: Final = 500
 _MOST_TITLE: Final = 100  # characters of a page's title
 _MOST_PLACE: Final = 200  # characters of a redirect's target
 _MOST_LINES: Final = 10  # a text with more is a page of something, not a message
-_MOST_WAIT: Final = 3600.0  # seconds; nobody means more by a Retry-After
+MOST_WAIT: Final = 3600.0  # seconds; nobody means more by a Retry-After
 # Shorter ones would make holes in ordinary words; none that is worth keeping is so short.
 _SHORTEST_SECRET: Final = 4
 _MOST_FAULTS: Final = 5  # of one event
@@ -130,7 +130,7 @@ def seconds_to_wait(headers: Mapping[str, str], now: float | None = None) -> flo
         if until is None or began is None:
             return None
         seconds = max(until - began, 0.0)
-    return min(seconds, _MOST_WAIT) if seconds >= 0 else None
+    return min(seconds, MOST_WAIT) if seconds >= 0 else None
 
 
 def _moment(date: str) -> float | None:

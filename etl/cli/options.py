@@ -307,7 +307,9 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
             )
     given, folder = (sources, Path()) if sources else (job.source, job.folder)
     if not given:
-        raise UsageError(f"{job.file} has no source", hint="add `source:` to it, or name one behind it")
+        raise UsageError(
+            f"{job.file} has no source", hint="add `source:` to it, or name one after it in the command"
+        )
     return open_source(given, csv=job.csv, excel=job.excel, folder=folder)
 
 

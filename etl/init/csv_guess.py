@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from ..errors import SourceError
@@ -42,10 +42,10 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
     lines that have other letters than ASCII's.
     """
     plain = CsvOptions()
-    if "-" in locations:  # what was read from stdin is gone
+    if any(one == "-" or Path(one).is_fifo() for one in locations):  # what was read of a pipe is gone
         return plain, ()
     failures = []
-    lines: list[str] = []
+    found: list[tuple[str, bool]] = []
     for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
         try:
             source = open_source(locations, csv=replace(_RAW, encoding=encoding))
@@ -54,40 +54,45 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
             continue
         if not any(file.format == "csv" for file in source.files):
             return plain, ()
-        lines = [*_lines(source, all_lines=all_lines)]
+        found = [*_lines(source, all_lines=all_lines)]
         # Read from the wrong end, UTF-16 has nothing of ASCII.
-        if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
+        if encoding == "latin-1" or any(sign.isascii() for line, _ in found for sign in line):
             break
     else:
         raise failures[0]
     if encoding == "latin-1":
-        encoding = _encoding(lines)
-        with suppress(UnicodeEncodeError):  # a byte order mark said another encoding
-            lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
+        encoding = _encoding([line for line, marked in found if not marked])
+        found = [
+            (line if marked else line.encode("latin-1").decode(encoding, "replace"), marked)
+            for line, marked in found
+        ]
+    lines = [line for line, _ in found]
     options = replace(plain, encoding=encoding)
     return _layout(locations, options, lines) if lines else (options, ())
 
 
-def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
-    """The first lines that aren't blank, and then if wanted some of those beyond ASCII."""
+def _lines(source: Source, *, all_lines: bool) -> Iterator[tuple[str, bool]]:
+    """The first lines that aren't blank, and then if wanted some of those beyond ASCII.
+
+    With each, whether its file begins with a byte order mark, which wins over any encoding.
+    """
     count = size = 0
     files = [number for number, file in enumerate(source.files) if file.format == "csv"]
+    marked = {number for number in files if source.has_order_mark(number)}
     batches = (batch for number in files for batch in source.read(RowRange(number)))
-    for line in (line for batch in batches for line in batch.rows.column(0).to_pylist()):
+    found = ((line, batch.file) for batch in batches for line in batch.rows.column(0).to_pylist())
+    for line, file in found:
         first = count < _LINES and size < _BYTES
         if first or (all_lines and not line.isascii() and count < 10 * _LINES):
             count, size = count + 1, size + len(line)
-            yield line
+            yield line, file in marked
         elif not all_lines:
             return
 
 
 def _encoding(lines: Sequence[str]) -> str:
     """The encoding of lines that were read as latin-1."""
-    try:
-        data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
-    except UnicodeEncodeError:  # a byte order mark said what it is
-        return "utf-8"
+    data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
     parts = data.split(b"\n")
     if 2 * sum(_decoded(part, "utf-8") is None for part in parts) <= len(parts):
         return "utf-8"  # perhaps with a few broken bytes

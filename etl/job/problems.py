@@ -140,7 +140,9 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
 
 def _about(path: KeyPath, end: str) -> str:
     """The sentence that ends so, about what stands at a path; an item of a list goes by the list's name."""
-    name = next((key for key in reversed(path) if isinstance(key, str)), "job")
+    # `changes: user` is short for `changes: {by: user}`.
+    keys = path[:1] if path == ("changes", "by") else path
+    name = next((key for key in reversed(keys) if isinstance(key, str)), "job")
     return end if end.startswith("`") else f"`{clipped(name)}` {end}"
 
 
@@ -148,6 +150,9 @@ def _end(details: ErrorDetails) -> str:
     type_, given = details["type"], details["input"]
     if type_ == "value_error":
         return str(details["ctx"]["error"])
+    place = details["loc"][-1] if details["loc"] else ""
+    if type_ == "string_too_short" and isinstance(place, int) and place > 0:  # one of several
+        return "has an empty part"
     if type_ != "literal_error":
         return _TYPE_MESSAGES.get(type_, details["msg"])
     choices = re.findall(r"'([^']*)'", details["ctx"]["expected"])

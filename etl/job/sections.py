@@ -45,7 +45,7 @@ class CsvOptions:
 
     - delimiter: One character or `tab`; by default the likeliest of , ; tab |.
     - encoding: The text encoding.
-    - quote: The sign around fields.
+    - quote: The sign around fields; "" if quotes have no meaning.
     - escape: The character that stands before quotes, itself, delimiters and line ends in values.
     - header: For files without a header: the names of the columns, or false for `1`, `2`, ...
     - skip_rows: How many lines stand above the header, or above the rows of a file without one.

@@ -134,7 +134,7 @@ FunctionName: TypeAlias = Annotated[
 ]
 # A sign that may stand between digits: no letter, no digit, no control character.
 _BETWEEN_DIGITS: Final = r"(?![^\W_])[^+\-\x00-\x1f\x7f-\x9f]"
-QuoteSign: TypeAlias = Annotated[str, matching("[!-~]", "must be one character")]
+QuoteSign: TypeAlias = Annotated[str, matching("[!-~]?", 'must be one character, or "" for none')]
 EscapeSign: TypeAlias = Annotated[
     str, matching(r"(?![^\W_])[!-~]", r'must be one character such as "\\" (a backslash in double quotes)')
 ]

@@ -73,7 +73,8 @@ def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
         return midnights if zone is None else midnights.then(to_seconds, zone)
     if pa.types.is_timestamp(values.type):
         return to_seconds(values, zone)
-    return _found(values, dates.read_iso(values, zone), _SECONDS, "bad_datetime", NOT_A_DATETIME)
+    message = _or_skipped(NOT_A_DATETIME, zone)
+    return _found(values, dates.read_iso(values, zone), _SECONDS, "bad_datetime", message)
 
 
 def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = None) -> ColumnValues:
@@ -84,7 +85,7 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     """
     timed = any(map(dates.has_time, formats))
     kind = pa.timestamp("s", "UTC") if timed and zone is not None else _SECONDS
-    message = f"{{}} is not a date written as {' or '.join(formats)}"
+    message = _or_skipped(f"{{}} is not a date written as {' or '.join(formats)}", zone if timed else None)
     times = _found(texts, dates.read_formats(texts, formats, zone), kind, "bad_date", message)
     return times if timed else times.then(pc.cast, pa.date32())
 
@@ -102,7 +103,8 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
     A timestamp of a type without a zone is in `zone`.
     """
     seconds, _, valid = _split_timestamps(values, zone)
-    return _found(values, (seconds, valid), _SECONDS, "bad_datetime", DATE_OUT_OF_RANGE)
+    message = _or_skipped(DATE_OUT_OF_RANGE, zone if values.type.tz is None else None)
+    return _found(values, (seconds, valid), _SECONDS, "bad_datetime", message)
 
 
 # --- numbers since 1970 ----------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
         found = _read_numbers(values.cast(pa.float64(), safe=False))
-    return _found(values, found, pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
+    return _found(values, found, pa.int64(), "bad_datetime", _or_skipped(NOT_AN_EVENT_TIME, zone))
 
 
 def _read_numbers(values: pa.Array) -> dates.Instants:
@@ -206,6 +208,11 @@ def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integer
         seconds, exist = dates.to_utc(np.where(valid, seconds, 0), zone)
         valid = valid & exist & dates.in_years(seconds)
     return seconds, rest * 1000 // per_second, valid
+
+
+def _or_skipped(message: str, zone: str | None) -> str:
+    """What is wrong with a time that may also be one that doesn't exist in a zone."""
+    return message if zone is None else f"{message}, or clocks in {zone} skip it"
 
 
 def _found(

@@ -156,7 +156,7 @@ def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str])
     names = ", ".join(increments)
     begin = "with --on-source-change restart it is given up, and this one begins"
     if names:
-        begin += f"; {names} of what it had accepted stay, and what it hadn't sent is left out"
+        begin += f"; {names} of what it had accepted stay, also for rows that this one has and sends again"
     if can_finish:
         return f"finish that run first, with what it began with; or, {begin}"
     return f"what it began with is gone, so it can't be finished; {begin}"

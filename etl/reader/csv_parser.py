@@ -29,6 +29,7 @@ from .file_reader import excerpt
 # Letters and digits, which no delimiter and no quote is.
 SENTINEL: Final = uuid.uuid4().hex
 EXTRA: Final = "extra fields"
+REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
 # Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
 _ESCAPED: Final = "\ufdd0"
 _OWN: Final = "\ufdd1"
@@ -150,9 +151,8 @@ class CsvLayout:
 
     def repeated_header(self, row: int) -> Reject:
         """Reject a record that has the header's names for values."""
-        reason = "this record repeats the header, as happens where files are joined"
         values = dict(zip(self.names, self.header, strict=True))
-        return self._reject(row, "repeated_header", reason, values)
+        return self._reject(row, "repeated_header", REPEATED_HEADER, values)
 
     def badly_encoded(self, batch: Batch) -> list[Reject]:
         """Reject the good rows of the batch that have marked bytes in them."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..arrow.originals import CSV_ENDINGS
 from ..errors import SourceError
 from ..model import Batch, Reject
+from ..run_events import Warned
 from ..text import counted
 from . import decoding
 from .csv_dialect import (
@@ -88,6 +89,10 @@ class CsvReader(FileReader):
         names, self.repeated = unique_names(self._header)
         if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text; 16 MiB are enough
             self._block = min(max(BLOCK, len(names) << 12), 1 << 24)
+        skipped = self._csv.skip_rows
+        if skipped and top.size and not top.first and (self._csv.header is None or top.line <= skipped):
+            text = f"{self.name} ends within the {counted(skipped, 'line')} that `csv.skip_rows` leaves out"
+            self.warnings = (Warned("skip_rows", f"{text}: it has no rows"),)
         header = [] if self._csv.header is False else self._header
         self._layout = CsvLayout(self.name, self._encoding, self._dialect, self._substitution, names, header)
 

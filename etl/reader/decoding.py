@@ -53,6 +53,11 @@ def mark_bad_bytes(data: bytes) -> bytes:
     return data
 
 
+def marked_encoding(begin: bytes) -> str | None:
+    """Return the encoding that a byte order mark at the beginning of a file says; None without a mark."""
+    return next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), None)
+
+
 def encoding_name(encoding: str) -> str:
     """Return Python's name of a text encoding; SourceError if there is none of that name."""
     try:
@@ -76,7 +81,7 @@ def text_chunks(
         begin = b""
         while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
             begin += more
-        encoding = next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), encoding)
+        encoding = marked_encoding(begin) or encoding
         chunks: Iterator[bytes] = chain([begin], iter(lambda: stream.read(size), b""))
         if encoding != "utf-8":
             decode = codecs.getincrementaldecoder(encoding)(_MARKING).decode

@@ -19,10 +19,13 @@ import orjson
 import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
+from ..arrow.originals import JSON_ORIGIN, origin_by_name
+from ..model import Batch, Reject
 from ..run_events import Warned
 from ..text import counted
+from .csv_parser import REPEATED_HEADER
 from .csv_reader import unique_names
-from .file_reader import ReadOptions, TableReader
+from .file_reader import ReadOptions, RowSpans, TableReader, reject_rows
 from .files import HEAD, InputFile, source_errors
 from .json_types import SCALARS
 
@@ -63,7 +66,20 @@ class ExcelReader(TableReader):
         self._first = next(rows, [])
         if header is False:
             self._header = [*range(1, len(self._first) + 1)]
+        self._repeated = list[int]()
         self.table = self._read(chain([self._first] if self._first else [], rows))
+
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
+        """Yield the wanted rows; one that repeats the header is a reject."""
+        for batch in super().batches(spans, columns, exact=exact):
+            rows = [row for row in self._repeated if batch.first <= row < batch.stop]
+            yield reject_rows(batch, list(map(self._repeated_header, rows)))
+
+    def _repeated_header(self, row: int) -> Reject:
+        values = {str(name): name for name in self._header if name is not None}
+        origin = "" if origin_by_name(self.name) == JSON_ORIGIN else JSON_ORIGIN
+        text = orjson.dumps(values).decode()
+        return Reject(self.name, row, "repeated_header", REPEATED_HEADER, text, origin=origin)
 
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""
@@ -123,10 +139,17 @@ class ExcelReader(TableReader):
         header = ["" if cell is None else str(cell) for cell in self._header]
         header += [""] * (width - len(header))
         names, self.repeated = unique_names(header)
+        named = self.options.excel.header is not False
+        repeated, done = [*self._header, *[None] * (width - len(self._header))] if named else None, 0
         blocks = [list[pa.Array]() for _ in names]
         kinds = [set[type]() for _ in names]
         while block := list(islice(rows, _BLOCK_ROWS)):
-            padded = ([*row, *[None] * (width - len(row))] for row in block)
+            padded = [[*row, *[None] * (width - len(row))] for row in block]
+            places = [place for place, row in enumerate(padded) if row == repeated]
+            for place in places:  # names say nothing about the type of a column
+                padded[place] = [None] * width
+            self._repeated += [done + place + 1 for place in places]
+            done += len(block)
             for place, cells in enumerate(zip(*padded, strict=True)):
                 found = set(map(type, cells)) - {type(None)}
                 kinds[place] |= found

@@ -72,8 +72,8 @@ def left_out_message(location: str, left_out: Counter[str]) -> str:
     more = f" and {len(endings) - _NAMED:,} more" if len(endings) > _NAMED else ""
     return (
         f"{public_address(location) if '://' in location else location}: "
-        f"{counted(left_out.total(), 'file is', 'files are')} left out, as their endings are not those of "
-        f"data files: {named}{more}; a pattern such as `folder/*` takes any ending"
+        f"{counted(left_out.total(), 'file is', 'files are')} left out, because data files "
+        f"have other endings: {named}{more}; a pattern such as `folder/*` takes any ending"
     )
 
 

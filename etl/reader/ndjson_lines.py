@@ -143,13 +143,16 @@ def not_json(text: bytes) -> str:
     """Describe a line without an object."""
     line = text.decode(errors="backslashreplace").strip()
     quoted = excerpt(line)
+    constants: list[str] = []  # NaN and infinities, which Python and others write as if they were JSON
     with suppress(ValueError, RecursionError):
-        found, end = json.JSONDecoder().raw_decode(line)
+        found, end = json.JSONDecoder(parse_constant=constants.append).raw_decode(line)
         rest = line[end:].lstrip()
         if isinstance(found, dict) and rest.lstrip(", \t\ufeff").startswith("{"):
             return f"{quoted} holds two objects; write one object a line"
         if isinstance(found, dict) and rest == ",":
             return f"{quoted} ends with a comma, as in a JSON list; write one object a line without commas"
+        if isinstance(found, dict) and constants and not rest:
+            return f"{quoted} is not JSON because of {constants[0]}; write null in its place"
         if isinstance(found, list) and not rest:
             return f"{quoted} is a JSON list, and not a JSON object"
     return f"{quoted} is not a JSON object"

@@ -18,6 +18,7 @@ from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
+from .decoding import marked_encoding
 from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
 from .files import InputFile, Stopped, StoredFile, checksum, source_errors
 from .formats import recognize
@@ -98,6 +99,10 @@ class Source:
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
         return self._entries[file].reader.given.local_path
+
+    def has_order_mark(self, file: int) -> bool:
+        """Return whether file number `file` begins with a byte order mark, which says its encoding."""
+        return marked_encoding(self._entries[file].reader.given.sniff()) is not None
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..amplitude.answers import MOST_WAIT
 from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
 from ..errors import DestinationError
 from ..run_events import Listener, Paused, Recovered
@@ -213,8 +214,8 @@ class Pause:
             asked = verdict.retry_after
             hint = "run the same command again once it is back; what is committed is kept"
             if asked is not None and asked > self.outage:
-                longest = span(self.outage)
-                hint = f"the server asked to wait {span(asked)}, and --max-outage is {longest}; {hint}"
+                wait = f"{span(asked)} or more" if asked >= MOST_WAIT else span(asked)
+                hint = f"the server asked to wait {wait}, and --max-outage is {span(self.outage)}; {hint}"
             message = f"the destination took nothing for {span(now - since)}: {describe(verdict)}"
             raise DestinationError(message, hint=hint)
         if started < self._last_failure:

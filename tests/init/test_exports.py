@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.init import propose_job
+from etl.init.csv_guess import guess_csv
 from etl.init.recognisers import DATE_FORMATS
 from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
@@ -125,6 +128,27 @@ def test_encodings_are_found(encoding: str) -> None:
     job = proposed_job("\r\n".join(lines).encode(encoding))
     properties = sent(job)[0]["user_properties"]
     assert text in json.dumps(properties, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_needs_no_encoding(tmp_path: Path, encoding: str) -> None:
+    rows = "".join(f"user-{number},café\n" for number in range(9))
+    marked, plain = tmp_path / "marked.csv", tmp_path / "plain.csv"
+    marked.write_bytes(f"user_id,drink\n{rows}".encode(encoding))
+    plain.write_text("user_id,drink\nuser-10,thé\n", encoding="utf-8")
+    for paths in ([marked], [marked, plain]):
+        assert guess_csv([str(path) for path in paths])[0].encoding == "utf-8"
+    plain.write_text("user_id,drink\nuser-10,thé\n", encoding="cp1252")
+    assert guess_csv([str(marked), str(plain)])[0].encoding == "cp1252"
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    export = b"user_id,plan\nuser-1,pro\nuser-2,free\n"
+    writer = Thread(target=(tmp_path / "pipe").write_bytes, args=[export], daemon=True)
+    writer.start()
+    assert "user_id: user_id" in propose_job([str(tmp_path / "pipe")], None).text
+    writer.join(10)
 
 
 @pytest.mark.parametrize("above", ["Users\n", "Users, exported\n\n", "a\n\nb\n\n", "\n\nTitle;;\n"])

@@ -320,6 +320,10 @@ def test_an_escape_is_one_character(text: str, escape: str) -> None:
     assert job(IDENTIFICATION + text).csv.escape == escape
 
 
+def test_a_file_may_have_quotes_without_meaning() -> None:
+    assert job(IDENTIFICATION + "csv: {quote: ''}").csv.quote == ""
+
+
 @each_row("escape", ["''", "ab", "a", "é", "' '", '"\\t"'])
 def test_what_is_no_escape_character_is_a_fault(escape: str) -> None:
     line, message = fault(f"{IDENTIFICATION}csv: {{escape: {escape}}}\n")

@@ -18,7 +18,7 @@ from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper
 from tests.examples import each_row, examples
-from tests.mapper.mapping import USER, outcomes, sent, with_users
+from tests.mapper.mapping import USER, outcomes, reasons, sent, setting, with_users
 
 BERLIN = "Europe/Berlin"
 FORMATS = ("%d.%m.%Y", "%Y-%m-%d", "%d/%m/%y")
@@ -96,6 +96,14 @@ def test_times_in_a_zone() -> None:
     for text, moment, day in IN_BERLIN:
         assert outcomes([text], type="datetime", timezone=BERLIN) == [moment], text
         assert outcomes([text], type="date", timezone=BERLIN) == [day], text
+
+
+@each_row("values", [["2024-03-31 02:30:00"], pa.array([dt.datetime(2024, 3, 31, 2, 30)])])
+@each_row("spec", [{"type": "datetime"}, {"transform": formats("%Y-%m-%d %H:%M:%S")}])
+def test_the_reason_names_the_zone_in_which_a_time_does_not_exist(values: Any, spec: dict[str, Any]) -> None:
+    column = pa.array(values, pa.string()) if isinstance(values, list) else values
+    mapped = Mapper(setting(ColumnSpec(column="v", timezone=BERLIN, **spec))).map(with_users(column))
+    assert reasons(mapped)[1].endswith("or clocks in Europe/Berlin skip it")
 
 
 def test_a_day_that_begins_with_a_time_clocks_leave_out() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.job.sections import CsvOptions
-from etl.reader import decoding
+from etl.reader import decoding, open_source
 from etl.reader.csv_reader import checked
 from tests.examples import each_row, examples
 from tests.reader.reading import (
@@ -314,3 +314,21 @@ def test_usual_options_are_taken_as_they_are() -> None:
         CsvOptions(delimiter="^", quote="'"),
     ):
         assert checked(options) is options
+
+
+@each_row(
+    ("text", "header", "warns"),
+    [
+        ("id,plan\nuser-1,pro\n", None, True),
+        ("id,plan\nuser-1,pro\n", ("id", "plan"), True),
+        ("above\n\n\n", ("id", "plan"), False),
+        ("above\n\n\nid,plan\n", None, False),
+        ("", None, False),
+    ],
+)
+def test_a_file_that_skip_rows_leaves_out_as_a_whole_is_reported(
+    tmp_path: Path, text: str, header: tuple[str, ...] | None, *, warns: bool
+) -> None:
+    (tmp_path / "u.csv").write_text(text)
+    source = open_source([str(tmp_path / "u.csv")], csv=CsvOptions(header=header, skip_rows=3))
+    assert [warning.code for warning in source.warnings] == ["skip_rows"] * warns

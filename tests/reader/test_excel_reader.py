@@ -22,7 +22,7 @@ from etl.reader.files import HEAD
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.pipeline.making import run_once
 from tests.pipeline.nights import arrived
-from tests.reader.reading import batches, read, rows_of, workbook, written
+from tests.reader.reading import batches, read, rejects_of, rows_of, workbook, written
 
 DAY, MOMENT = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 10, 20, 33)
 NOON = dt.time(12, 30)
@@ -114,6 +114,15 @@ def test_the_header_may_stand_below_other_rows_or_be_none(tmp_path: Path) -> Non
     (remark,) = sheet(tmp_path, title, header, row).remarks()
     assert "1 name" in remark
     assert "`excel: {skip_rows: N}`" in remark
+
+
+def test_a_row_that_repeats_the_header_is_a_reject(tmp_path: Path) -> None:
+    source = sheet(tmp_path, ["customer_id", "mrr"], ["user-1", 5], ["customer_id", "mrr"], ["user-2", 6])
+    found = batches(source)
+    kept, rejects = rows_of(found), rejects_of(found)
+    assert kept == {1: {"customer_id": "user-1", "mrr": 5}, 3: {"customer_id": "user-2", "mrr": 6}}
+    assert [(reject.row, reject.code) for reject in rejects] == [(2, "repeated_header")]
+    assert json.loads(rejects[0].values) == {"customer_id": "customer_id", "mrr": "mrr"}
 
 
 def test_names_that_are_repeated_or_empty_are_a_fault_only_where_the_job_uses_them(tmp_path: Path) -> None:

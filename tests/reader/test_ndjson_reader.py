@@ -199,6 +199,7 @@ def test_json_of_another_shape_is_refused_by_what_it_looks_like(
         ('{"a":1}\ufeff{"a":2}', "holds two objects"),
         ('{"a":1},', "ends with a comma"),
         ('[{"a":1}]', "is a JSON list"),
+        ('{"a":1,"b":[-Infinity]}', "is not JSON because of -Infinity; write null in its place"),
         ('{"a":1', "is not a JSON object"),
     ],
 )

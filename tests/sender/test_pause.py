@@ -62,11 +62,14 @@ def test_a_run_gives_up_when_the_outage_is_over_and_not_before(
     assert first + LATENCY + outage - 1e-6 <= last + LATENCY <= first + 2 * LATENCY + outage + 5 * LATENCY
 
 
-def test_what_the_server_asked_for_is_said() -> None:
-    server = Destination(answer=lambda users, now: SlowDown(3600.0, "slow", "3600"))
+@pytest.mark.parametrize(
+    ("seconds", "asked", "wait"), [(600.0, "600", "10 min 00 s"), (3600.0, "86400", "1 h 00 min or more")]
+)
+def test_what_the_server_asked_for_is_said(seconds: float, asked: str, wait: str) -> None:
+    server = Destination(answer=lambda users, now: SlowDown(seconds, "slow", asked))
     assert gave_up(server, chunks_of(40, 10), outage=3.0).splitlines() == [
-        "the destination took nothing for 3.1 s: 429 slow (Retry-After: 3600)",
-        "  the server asked to wait 1 h 00 min, and --max-outage is 3.0 s; run the same command again once "
+        f"the destination took nothing for 3.1 s: 429 slow (Retry-After: {asked})",
+        f"  the server asked to wait {wait}, and --max-outage is 3.0 s; run the same command again once "
         "it is back; what is committed is kept",
     ]
 

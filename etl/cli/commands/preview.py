@@ -63,8 +63,8 @@ def preview_command(
         found = first_rows(loaded, source, count=n or (_COUNT if user is None else None), user=user)
     row = next(found, None)
     if row is None:
-        which = "can be sent" if user is None else f"that can be sent is of {user}, as ids are sent"
-        current().message("nothing", f"no row of the source {which}; see `propsync check` for the reasons")
+        which = "" if user is None else f" of {user}, by the id as it is sent,"
+        current().message("nothing", f"no row{which} can be sent; see `propsync check` for the reasons")
     elif as_json or not sys.stdout.isatty():
         for one in chain([row], found):
             show(printable_json(one.json))
