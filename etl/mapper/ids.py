@@ -28,6 +28,7 @@ REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
 SCIENTIFIC_ID: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"
 FRACTION_ID: Final = f"{{}} is a number with a point or comma, and ids have none{REMEDY}"
 SPREADSHEET_ID: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
+SHEET_ERROR_ID: Final = f"{{}} stands for an error in a formula of a spreadsheet{REMEDY}"
 LARGE_FLOAT_ID: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
 NESTED_ID: Final = "{} is an object or a list, and an id is one value; map a column that holds the id"
 INVISIBLE_ID: Final = "{} has an invisible or control character inside; remove it from the source"
@@ -57,9 +58,10 @@ _SCIENTIFIC: Final = (
     r"^(?:[+-]?(?:\d|\d+[.,]\d*|[.,]\d+)[eE][+-]?\d{1,3}|[+-]?\d+[eE][+-]\d{1,3}|[+-]\d+[eE]\d{1,3})$"
 )
 _SPREADSHEET: Final = r"^['=]"
+_SHEET_ERROR: Final = r"^#(?:NAME\?|N/A|(?:VALUE|REF|DIV/0|NUM|NULL|SPILL|CALC)!)$"
 _SHORT: Final = 24  # bytes an id on average, up to which it is cheaper to look at all of them
 
-_BEGINS: Final = np.isin(range(256), list(b"0123456789+-.,'="))
+_BEGINS: Final = np.isin(range(256), list(b"0123456789+-.,'=#"))
 _NUMERIC: Final = np.isin(range(256), list(b"0123456789.,eE"))
 _SIGN: Final = np.isin(range(256), list(b"+-"))
 _EXPONENT: Final = np.isin(range(256), list(b"eE"))
@@ -148,7 +150,7 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
     # Rows that may be numbers, or begin with a spreadsheet's sign. A column of nothing but digits has none.
     rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
     begins = letters[starts[rows]]
-    spreadsheet = (begins == ord("'")) | (begins == ord("="))
+    spreadsheet = np.isin(begins, list(b"'=#"))
     spoilt, rows = rows[spreadsheet], rows[~spreadsheet]
     if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
         rows = rows[:0]
@@ -164,15 +166,16 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
         rows = rows[may_be]
     rows = np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
     few = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
-    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
-    if len(rows) and pc.any(pc.match_substring_regex(few, patterns)).as_py():
-        science, fraction, sheet, client = (
-            pc.match_substring_regex(few, one) for one in (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _CLIENT_ID)
+    patterns = (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _SHEET_ERROR)
+    if len(rows) and pc.any(pc.match_substring_regex(few, "|".join(patterns))).as_py():
+        science, fraction, sheet, error, client = (
+            pc.match_substring_regex(few, one) for one in (*patterns, _CLIENT_ID)
         )
         checks = (
             ("mangled_id", science, SCIENTIFIC_ID),
             ("mangled_id", pc.and_not(fraction, client), FRACTION_ID),
             ("mangled_id", sheet, SPREADSHEET_ID),
+            ("mangled_id", error, SHEET_ERROR_ID),
         )
         yield from _issues_at(rows, checks, texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):

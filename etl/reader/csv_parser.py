@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from ..arrow.originals import CSV_ORIGIN, origin_by_name
@@ -235,12 +236,19 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
 
 
 def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:
-    """Positions of the rows whose values are the header's names, in all columns that are there."""
+    """Positions of the rows whose values are the header's names, in all columns that are there.
+
+    Blanks around a name don't matter.
+    """
     if not header:
         return []
-    first = header[rows.schema.names[0]]
-    found = np.flatnonzero(pc.equal(rows.column(0), first).to_numpy(zero_copy_only=False))
-    for name in rows.schema.names[1:] if len(found) else ():
-        same = pc.equal(rows.column(name).take(pa.array(found)), header[name])
-        found = found[same.to_numpy(zero_copy_only=False)]
+
+    def repeats(name: str, values: pa.StringArray) -> NDArray[np.int64]:
+        same = pc.equal(pc.utf8_trim_whitespace(values), header[name].strip())
+        return np.flatnonzero(same.to_numpy(zero_copy_only=False))
+
+    first, *others = rows.schema.names
+    found = repeats(first, rows.column(first))
+    for name in others if len(found) else ():
+        found = found[repeats(name, rows.column(name).take(pa.array(found)))]
     return [int(place) for place in found]

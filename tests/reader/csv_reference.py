@@ -43,7 +43,11 @@ class Reference:
             return one
         if len(one.fields) != len(self.header):
             return Found(one.fields, "ragged")
-        return Found(one.fields, "repeated_header") if one.fields == self.header else one
+        return (
+            Found(one.fields, "repeated_header")
+            if [*map(str.strip, one.fields)] == [*map(str.strip, self.header)]
+            else one
+        )
 
     def _records(self) -> Iterator[Found]:
         at = 0

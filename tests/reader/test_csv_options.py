@@ -72,6 +72,9 @@ def test_a_header_that_is_there_all_the_same_is_no_row(tmp_path: Path) -> None:
     source = opened(tmp_path, "a,b\n1,2\n", header=("a", "b"))
     assert rows(source) == [{"a": "1", "b": "2"}]
     assert rejects(source) == [(1, "repeated_header")]
+    spaced = opened(tmp_path, "a,b\n1,2\na , b\n3,4\na ,x\n")
+    assert rows(spaced) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "a ", "b": "x"}]
+    assert rejects(spaced) == [(2, "repeated_header")]
 
 
 def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
