@@ -201,7 +201,7 @@ class Figures:
 
     def _add_samples(self, mapped: Mapped) -> None:
         few = mapped.identifications.slice(0, 2 * _SAMPLES)
-        rows = original_values_of(mapped, mapped.kept[: len(few)])
+        rows = original_values_of(mapped, mapped.kept[: len(few)], self._columns)
         for values, after in zip(rows, self._source.decoded(few), strict=True):
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:

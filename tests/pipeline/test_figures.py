@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,3 +156,15 @@ def test_more_rejects_than_allowed_are_refused_as_a_run_would(tmp_path: Path) ->
     refused = planned(tmp_path, rows, max_rejects=RejectLimit(count=0)).refused
     assert refused is not None
     assert int(refused.exit_code) == 4
+
+
+def test_samples_show_nulls_beside_a_column_that_is_not_used_and_hard_to_write(tmp_path: Path) -> None:
+    by_day = pa.array([[(0, "x")], None], pa.map_(pa.date32(), pa.string()))
+    table = pa.table({"id": ["user-1", "user-2"], "plan": [None, "pro"], "by_day": by_day})
+    job = parse_job(
+        "identification: {user_id: id, user_properties: {plan: plan, name: {value: x}}}",
+        name="job.yml",
+        folder=tmp_path,
+    )
+    samples = plan_job(job, open_source([table]), settings=Settings()).figures.samples
+    assert samples["user-1"].before == {"id": "user-1", "plan": None}
