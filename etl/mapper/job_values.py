@@ -102,8 +102,11 @@ def read_words(texts: pa.Array, words: Words) -> ColumnValues:
 def word_tables(words: Words) -> tuple[pa.Array, pa.Array]:
     """The words, and what each stands for: JSON if these are values for which Arrow has no one type."""
     known = pa.array([word for word, _ in words], pa.string())
+    values = [orjson.loads(text) for _, text in words]
+    # Said where there are booleans: beside a float, Arrow takes them for numbers.
+    kind = pa.bool_() if any(isinstance(value, bool) for value in values) else None
     try:
-        meant = pa.array([orjson.loads(text) for _, text in words])
+        meant = pa.array(values, kind)
     except (pa.ArrowException, OverflowError):
         meant = json_column([None if text == "null" else text for _, text in words])
     return known, meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant

@@ -119,12 +119,13 @@ def _clean_lists(values: pa.Array, too_long: TooLong) -> ColumnValues:
 
 
 def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
-    """Maps with their keys as text, without the members that are null."""
+    """Maps with their keys as text, without the members that are null or have no name."""
     lists = FlatLists.of(map_entries(maps))  # Arrow doesn't flatten maps
     keys, items = lists.elements.flatten()
     names = plain_values(keys).then(scalar_texts)
     members = plain_values(items).then(_clean, too_long)
-    result = maps_of(lists, names.values, members.values, valid_mask(members.values))
+    keep = valid_mask(members.values) & valid_mask(names.values)  # Arrow ends the process over a null key
+    result = maps_of(lists, names.values, members.values, keep)
     return ColumnValues(result, issues_of_lists(lists, names.issues + members.issues))
 
 

@@ -150,7 +150,8 @@ def _ids_of(job: Job, values: dict[str, Any]) -> set[str]:
 def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
     """For each row of a batch, all of which give an update, what became of each value."""
     skipped = {(one.column, number): one.reason for one in own.skipped for number in one.rows.tolist()}
-    numbers, originals = own.batch.numbers.tolist(), original_values_of(own, own.kept)
+    numbers = own.batch.numbers.tolist()
+    originals = original_values_of(own, own.kept, rows.job.identification.columns())
     for number, given, sent in zip(numbers, originals, rows.decoded(own.identifications), strict=True):
         found = []
         for path, spec in rows.job.identification.located():

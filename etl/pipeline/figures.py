@@ -201,7 +201,7 @@ class Figures:
 
     def _add_samples(self, mapped: Mapped) -> None:
         few = mapped.identifications.slice(0, 2 * _SAMPLES)
-        rows = original_values_of(mapped, mapped.kept[: len(few)])
+        rows = original_values_of(mapped, mapped.kept[: len(few)], self._columns)
         for values, after in zip(rows, self._source.decoded(few), strict=True):
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:
@@ -219,7 +219,9 @@ def options_of(spec: Any) -> dict[str, Any]:
     """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
     found = {}
     for part in fields(spec):
-        value = getattr(spec, part.name)
-        if value != part.default and part.name != "column":
-            found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
+        name, value = part.name, getattr(spec, part.name)
+        if name == "formats" and len(value) == 1:
+            name, (value,) = "argument", value  # as of every other step with one text
+        if value != part.default and name != "column":
+            found[name] = [options_of(step) for step in value] if name == "transform" else value
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -155,10 +155,14 @@ def rows_of_user(ids: pa.RecordBatch, user: str) -> NDArray[np.bool_]:
     return found
 
 
-def original_values_of(mapped: Mapped, positions: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The rows at these positions of a batch as the source has them."""
+def original_values_of(
+    mapped: Mapped, positions: NDArray[np.int64], columns: Collection[str]
+) -> list[dict[str, Any]]:
+    """The rows at these positions of a batch as the source has them; others than `columns` may be missing."""
     batch, keep = mapped.batch, mapped.keep_empty
     rows = rows_with_originals(batch)
+    if used := [name for name in rows.schema.names if name in columns]:  # one that isn't may be hard to write
+        rows = rows.select(used)
     found = original_rows(rows, positions, source=batch.source, text=batch.text, keep_empty=keep)
     return [load_json(row.values) for row in found]
 

@@ -182,6 +182,7 @@ class Plan:
         inputs, settings, tally, base = self.inputs, self.inputs.settings, self.tally, pipeline.diff_base
         past = past_of(inputs.folder.checkpoint)
         last = last_rows(inputs.source, self.endpoint, past, base.users)
+        rows = tally.rows - removed.count  # users who left count as rows, and the source has none of them
 
         def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
             error = None
@@ -192,8 +193,8 @@ class Plan:
             self.guards.append(Guard(name, str(limit), value, error))
 
         if settings.min_rows is not None or last:
-            check = partial(check_rows, inputs.source, settings.min_rows, last, tally.rows)
-            ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", check)
+            check = partial(check_rows, inputs.source, settings.min_rows, last, rows)
+            ask("min-rows", settings.min_rows or 1, f"{rows:,} rows", check)
         if increments_of(inputs.job):
             digests, again = first_digests(inputs.source, needed=True), settings.again
             repeat = partial(check_repeat, inputs.job, inputs.source, past, digests, again=again)

@@ -89,6 +89,14 @@ ARROW_SAMPLES: dict[str, tuple[pa.Array, list[Any]]] = {
         pa.array([[(dt.date(2020, 1, 1), NAN)]], pa.map_(pa.date32(), pa.float32())),
         [{}],
     ),
+    "map with names that are none": (
+        pa.array([[(NAN, "a"), (1.0, "b")], [(INF, "a")]], pa.map_(pa.float32(), pa.string())),
+        [{"1": "b"}, "<not_finite>"],
+    ),
+    "map with names that are no text": (
+        pa.array([[(b"\xff", 1)], [(b"a", 1)]], pa.map_(pa.binary(), pa.int32())),
+        ["<bad_text>", {"a": 1}],
+    ),
     "map of maps of maps of nulls": (
         pa.array(
             [[("a", [("b", [(name, None) for name in "cdefgh"])])], None, [("a", [("b", []), ("e", [])])]],

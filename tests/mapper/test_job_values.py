@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -86,3 +87,10 @@ def test_a_date_format_fits_both_types() -> None:
 def test_a_step_after_a_date_format_works_on_its_text() -> None:
     steps = (Step("date_format", formats=("%d/%m/%Y",)), Step("prefix", "born "))
     assert outcomes(["03/08/1971"], transform=steps) == ["born 1971-08-03"]
+
+
+def test_words_for_booleans_beside_numbers_stay_booleans() -> None:
+    for number in ("2.5", "1"):
+        words = (("n", number), ("yes", "true"), ("no", "false"), ("?", "null"))
+        found = outcomes(["yes", "n", "no", "?"], values=words)
+        assert json.dumps(found) == f"[true, {number}, false, null]"

@@ -10,13 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.arrow.distinct import ENTRY, ValueCounts
 from etl.checkpoint import reject_lines
 from etl.job.spec import parse_job
+from etl.listeners.plan_text import options_text
 from etl.model import Reject
+from etl.pipeline.figures import options_of
 from etl.pipeline.plan import Plan, plan_job
 from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
@@ -155,3 +158,30 @@ def test_more_rejects_than_allowed_are_refused_as_a_run_would(tmp_path: Path) ->
     refused = planned(tmp_path, rows, max_rejects=RejectLimit(count=0)).refused
     assert refused is not None
     assert int(refused.exit_code) == 4
+
+
+def test_samples_show_nulls_beside_a_column_that_is_not_used_and_hard_to_write(tmp_path: Path) -> None:
+    by_day = pa.array([[(0, "x")], None], pa.map_(pa.date32(), pa.string()))
+    table = pa.table({"id": ["user-1", "user-2"], "plan": [None, "pro"], "by_day": by_day})
+    job = parse_job(
+        "identification: {user_id: id, user_properties: {plan: plan, name: {value: x}}}",
+        name="job.yml",
+        folder=tmp_path,
+    )
+    samples = plan_job(job, open_source([table]), settings=Settings()).figures.samples
+    assert samples["user-1"].before == {"id": "user-1", "plan": None}
+
+
+def test_a_date_format_is_shown_as_the_job_file_has_it(tmp_path: Path) -> None:
+    fields = {
+        name: {"column": "day", "type": "date", "transform": {"date_format": formats}}
+        for name, formats in (("one", "%d.%m.%Y"), ("two", ["%d.%m.%Y", "%Y"]))
+    }
+    job = parse_job(
+        json.dumps({"identification": {"user_id": "id", "user_properties": fields}}),
+        name="job.yml",
+        folder=tmp_path,
+    )
+    one, two = (options_text(options_of(spec)) for _, spec in list(job.identification.located())[1:])
+    assert one == "type: date, date_format %d.%m.%Y"
+    assert two == 'type: date, date_format ["%d.%m.%Y", "%Y"]'

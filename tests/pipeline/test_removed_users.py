@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from etl.errors import TooManyChangesError
+from etl.errors import TooFewRowsError, TooManyChangesError
 from etl.job.spec import Job
 from etl.pipeline.plan import plan_job
 from etl.pipeline.run import no_listener, run_job
-from etl.pipeline.settings import Settings
+from etl.pipeline.settings import RowMinimum, Settings
 from etl.reader import open_source
 from etl.run_events import Event, Progressed, Summary, Warned
 from etl.sandbox import Sandbox
@@ -81,6 +81,19 @@ def test_who_left_loses_the_properties_and_nobody_else_does(tmp_path: Path, sand
     again = night(job, sandbox, rows(range(20, 300)))
     assert (again.tally.rows, again.tally.unchanged) == (280, 280)
     assert sandbox.stats.requests == requests
+
+
+def test_who_left_is_no_row_for_min_rows(tmp_path: Path, sandbox: Sandbox) -> None:
+    job = job_in(tmp_path)
+    night(job, sandbox, rows(range(10)))
+    chosen: dict[str, Any] = {"min_rows": RowMinimum(percent=90), "max_absent": 100.0}
+    with pytest.raises(TooFewRowsError) as stopped:
+        night(job, sandbox, rows(range(6)), **chosen)
+    settings = Settings(endpoint=sandbox.url, **chosen)
+    planned = plan_job(job, open_source([tmp_path / "users.ndjson"]), settings=settings)
+    assert planned.refused is not None
+    assert planned.refused.message == stopped.value.message
+    assert planned.guards[0].found == "6 rows"
 
 
 def test_who_comes_back_is_sent_in_full(tmp_path: Path, sandbox: Sandbox) -> None:
