@@ -187,9 +187,11 @@ def test_one_process_and_one_error_whatever_is_raised(
 
 
 def test_the_caller_s_garbage_collector_is_left_alone() -> None:
-    before = (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold())
+    before, frozen = (gc.isenabled(), gc.get_threshold()), gc.get_freeze_count()
     apart(lambda: iter([[chunk(1)]]), lambda _: None)
-    assert (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()) == before
+    assert (gc.isenabled(), gc.get_threshold()) == before
+    # Neither frozen anew nor thawed; a few of the frozen objects may have ended meanwhile.
+    assert frozen - 100 < gc.get_freeze_count() <= frozen
 
 
 @contextmanager
