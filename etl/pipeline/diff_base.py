@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -79,10 +79,15 @@ class JobFacts:
             plan=plan,
         )
 
-    @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> Self:
+    @staticmethod
+    def read(plain: Mapping[str, Any]) -> JobFacts:
         """The facts of plain data, as `asdict` made it."""
-        return TypeAdapter(cls).validate_python(plain)
+        return _validator().validate_python(plain)
+
+
+@cache
+def _validator() -> TypeAdapter[JobFacts]:
+    return TypeAdapter(JobFacts)
 
 
 @dataclass(frozen=True)
