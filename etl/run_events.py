@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from itertools import accumulate
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from .errors import ExitCode
 from .model import Tally, counted_rows
 from .text import html_table, span
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,13 @@ class Timing:
 
 
 Status: TypeAlias = Literal["finished", "limited", "stopped", "interrupted"]
+
+
+def percentile(counts: Mapping[_Number, int], share: float) -> _Number:
+    """The least number that this share of all numbers don't exceed; each, at least one, has its count."""
+    numbers = sorted(counts)
+    reached = list(accumulate(counts[number] for number in numbers))
+    return numbers[bisect_left(reached, share * reached[-1])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
@@ -19,7 +18,18 @@ from pydantic import TypeAdapter
 from ..checkpoint.history import keep_run, past_runs
 from ..errors import ExitCode, StateError
 from ..model import Tally
-from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
+from ..run_events import (
+    Detailed,
+    Ended,
+    Event,
+    Paused,
+    Progressed,
+    Recovered,
+    Started,
+    Summary,
+    Warned,
+    percentile,
+)
 from ..text import one_line, shortened
 from .plan_text import options_text
 from .progress import CLOCK, RunClock
@@ -169,7 +179,7 @@ class RunRecorder:
             found = self._series.pop()[2] if short else Counter[float]()
             self._series.append((at, summary.tally, found + self._open))
         series = tuple(
-            (at, t.rows, t.requests, t.throttled, _percentile(found, 0.5), _percentile(found, 0.95))
+            (at, t.rows, t.requests, t.throttled, _answered_within(found, 0.5), _answered_within(found, 0.95))
             for at, t, found in self._series
         )
         pauses, ended = tuple(self._pauses), self._clock.now()
@@ -200,11 +210,9 @@ class RunRecorder:
             self._pauses[n : n + 2] = [(begin, round(end - begin, 3))]
 
 
-def _percentile(latencies: Counter[float], part: float) -> float | None:
-    """The time within which this part of the requests was answered; None if there were none."""
-    times = sorted(latencies)
-    reached = list(accumulate(latencies[seconds] for seconds in times))
-    return round(times[bisect_left(reached, part * reached[-1])], 4) if times else None
+def _answered_within(latencies: Counter[float], share: float) -> float | None:
+    """The time within which this share of the requests was answered; None if there were none."""
+    return round(percentile(latencies, share), 4) if latencies else None
 
 
 def _clipped(value: Any) -> Any:

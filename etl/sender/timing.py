@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Final, Literal, TypeAlias, get_args
 
-from ..run_events import Timing
+from ..run_events import Timing, percentile
 
 SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "commit"]
 
@@ -82,9 +80,7 @@ class SlotTimes:
     def timing(self) -> Timing:
         """The seconds by state until now, which add up to the duration; latencies within 3 %."""
         self._count()
-        classes = sorted(self._latencies)
-        counts = list(accumulate(self._latencies[number] for number in classes))
-        reached = [classes[bisect_left(counts, share * counts[-1])] for share in _SHARES if counts]
+        reached = [percentile(self._latencies, share) for share in _SHARES] if self._latencies else []
         latency = tuple(math.exp((number - 0.5) * _CLASS) for number in reached)
         return Timing(slots=self.count, **self._seconds, latency=latency)
 
