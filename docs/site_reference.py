@@ -45,7 +45,7 @@ _LIBRARY: Final = """# Library
 ::: etl.run_events.Timing
 ::: etl.tally.Tally
 ::: etl.pipeline.plan.Plan
-::: etl.pipeline.explain.Explanation
+::: etl.pipeline.preview.Explanation
 ::: etl.pipeline.baseline.Recorded
 ::: etl.readback.Verified
 

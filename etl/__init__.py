@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .errors import EtlError as EtlError
     from .job.spec import Job as Job
     from .pipeline.baseline import Recorded as Recorded
-    from .pipeline.explain import Explanation as Explanation
     from .pipeline.plan import Plan as Plan
+    from .pipeline.preview import Explanation as Explanation
     from .pipeline.settings import RejectLimit as RejectLimit
     from .pipeline.settings import RowMinimum as RowMinimum
     from .pipeline.settings import Settings as Settings

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from .job.spec import Job
     from .pipeline.baseline import Recorded
-    from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
+    from .pipeline.preview import Explanation
     from .pipeline.settings import Options, Settings
     from .readback import Verified
     from .reader import Source
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_OF_RUNS: Final = {"Explanation": "explain", "Plan": "plan", "Recorded": "baseline"}
+_OF_RUNS: Final = {"Explanation": "preview", "Plan": "plan", "Recorded": "baseline"}
 _HOMES = {"EtlError": ".errors", "Job": ".job.spec", "Summary": ".run_events", "Verified": ".readback"}
 _HOMES |= {name: f".pipeline.{module}" for name, module in _OF_RUNS.items()}
 _HOMES |= dict.fromkeys(("RejectLimit", "RowMinimum", "Settings"), ".pipeline.settings")
@@ -52,7 +52,7 @@ def run(
     from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
-        from .listeners.notebook import NotebookListener
+        from .listeners.terminal import NotebookListener
 
         listener = NotebookListener()
     opened, settings = _open(job, source), _settings(settings, options)
@@ -87,7 +87,7 @@ def explain(
     **options: Unpack[Options],
 ) -> Explanation:
     """Say what becomes of one user's rows and why, and what a run would send. Reads the whole source."""
-    from .pipeline.explain import explain_user
+    from .pipeline.preview import explain_user
 
     return explain_user(job, _open(job, source), user, settings=_settings(settings, options))
 

@@ -1,8 +1,14 @@
-"""The counts of a run and the ranges of its rows: the terms of `model` that a checkpoint is made of."""
+"""What became of the rows of a run: their counts, and the ranges of them that are committed.
+
+A checkpoint is made of these.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -62,3 +68,80 @@ ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
 def counted_rows(tally: Tally) -> list[tuple[str, str]]:
     """Return the law of rows, by name and in digits for people."""
     return [(name, f"{getattr(tally, name):,}") for name in ("rows", *ROW_ENDS)]
+
+
+class RangeSet:
+    """Which rows of which file are committed.
+
+    Ranges may be committed in any order and more than once; neighbours are merged, so that the size depends
+    on the number of gaps, not of rows. A committed range with `held` rows is a gap of its own: read from its
+    first row to its last, it is cut into the same chunk again. No gap reaches over one of the `limits`, which
+    are places (file, row) at which chunks ended.
+    """
+
+    def __init__(
+        self,
+        committed: Iterable[RowRange] = (),
+        held: Iterable[HeldRows] = (),
+        limits: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        self._files: dict[int, list[tuple[int, int]]] = {}
+        self._held = {one.row_range: one for one in held}
+        self._limits = sorted(limits)
+        for row_range in committed:
+            self.commit(row_range)
+
+    def commit(self, row_range: RowRange) -> None:
+        """Add a range of committed rows; `stop` must be given."""
+        if row_range.stop is None:
+            raise ValueError("an open range can't be committed")
+        if row_range.stop > row_range.first:
+            spans = self._files.setdefault(row_range.file, [])
+            _insert(spans, row_range.first, row_range.stop)
+
+    def committed(self) -> Iterator[RowRange]:
+        """The committed ranges, merged, in order."""
+        for file in sorted(self._files):
+            for first, stop in self._files[file]:
+                yield RowRange(file, first, stop)
+
+    def rows(self) -> int:
+        """How many rows are committed."""
+        committed = sum(stop - first for spans in self._files.values() for first, stop in spans)
+        return committed - sum(len(one.rows) for one in self._held.values())
+
+    def held(self, gap: RowRange) -> HeldRows | None:
+        """The held rows of a gap; None if all of its rows are left."""
+        return self._held.get(gap)
+
+    def gaps(self, file: int) -> list[RowRange]:
+        """The uncommitted ranges of a file, in order; the last is open, as the file's end is unknown."""
+        spans = [(1, 1), *self._files.get(file, [])]
+        between = [RowRange(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
+        found = [*between, RowRange(file, spans[-1][1])]
+        for _, row in (limit for limit in self._limits if limit[0] == file):
+            last = next(
+                (gap for gap in found if gap.first < row and (gap.stop is None or row < gap.stop)), None
+            )
+            if last is not None:
+                found.remove(last)
+                found += [RowRange(file, last.first, row), RowRange(file, row, last.stop)]
+        held = [row_range for row_range in self._held if row_range.file == file]
+        return sorted([*found, *held], key=lambda gap: gap.first)
+
+    def safe_point(self, file: int) -> int:
+        """The first row of a file that isn't committed."""
+        return self.gaps(file)[0].first
+
+
+def _insert(spans: list[tuple[int, int]], first: int, stop: int) -> None:
+    """Add a span to sorted, disjoint spans, and merge those that touch."""
+    index = bisect_right(spans, (first, stop))
+    if index and spans[index - 1][1] >= first:
+        index -= 1
+        first = spans[index][0]
+    end = index
+    while end < len(spans) and spans[end][0] <= stop:
+        stop = max(stop, spans[end][1])
+        end += 1
+    spans[index:end] = [(first, stop)]

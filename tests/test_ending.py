@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl import errors
-from etl.ending import Ending, ended, not_begun
 from etl.errors import EtlError, Fault, JobError
 from etl.model import Tally
-from etl.run_events import Ended, Event, Summary, Warned
+from etl.run_events import Ended, Ending, Event, Summary, Warned, ended, not_begun
 from tests.examples import each_row
 
 KINDS = [

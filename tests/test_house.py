@@ -25,7 +25,7 @@ TWICE: set[str] = set()
 CODE_PER_PRIVATE_FUNCTION = {
     ".": 53,
     "amplitude": 72,
-    "arrow": 60,
+    "arrow": 54,
     "checkpoint": 46,
     "cli": 66,
     "encoder": 28,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.model import HeldRows, RowRange
-from etl.ranges import RangeSet
+from etl.tally import RangeSet
 
 ROW_RANGES = st.lists(
     st.builds(

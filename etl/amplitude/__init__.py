@@ -3,5 +3,4 @@
 Source: Amplitude's Identify, Batch Event Upload and HTTP V2 API pages unless a comment says otherwise.
 """
 
-from .limits import *  # noqa: F403 - so that the rest may write `amplitude.MAX_DEPTH`
-from .operators import *  # noqa: F403
+from .requests import *  # noqa: F403 - so that the rest may write `amplitude.MAX_DEPTH`  # noqa: F403

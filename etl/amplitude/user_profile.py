@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from .answers import Payload, json_object, quote_answer
-from .limits import REGIONS, is_amplitude
+from .requests import REGIONS, is_amplitude
 from .responses import KeyRefused, Response, SlowDown, Stop, TryAgain, classify_response
 
 PROFILE_URL: Final = "https://profile-api.amplitude.com"

@@ -1,7 +1,13 @@
-"""How Arrow lays out texts and lists, as numpy arrays: masks, bytes of texts, elements of lists."""
+"""How Arrow lays out columns, as numpy arrays and as plain types: texts, lists, masks and structs.
+
+Arrow data from outside becomes safe to work on (`plain_batch`): every kernel takes its types. Dictionaries,
+run-end encodings and views are ways to store values and not types of them, so they come out as their values,
+at every level of nesting; unions, which few kernels take, come out as text.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -9,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from .. import amplitude
 
 RowMask: TypeAlias = NDArray[np.bool_]
 # All of Arrow's types of lists.
@@ -107,3 +115,151 @@ def maps_of(lists: FlatLists, keys: pa.Array, items: pa.Array, keep: RowMask | N
     pairs = pa.StructArray.from_arrays([keys, items], fields=[kind.key_field, kind.item_field])
     rebuilt = lists.rebuild(pairs, keep)
     return pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])
+
+
+FieldPath = tuple[str, ...]
+
+
+def field_groups(paths: Sequence[FieldPath]) -> Iterator[list[FieldPath]]:
+    """Group columns that one row decides together: a family's fields, or `$set` and `$unset` of a name."""
+    groups: dict[object, list[FieldPath]] = {}
+    for path in paths:
+        group: object = path
+        if len(path) == 1:
+            group = next((family for family in amplitude.FAMILIES if path[0] in family), path)
+        elif path[:2] in {("user_properties", "$set"), ("user_properties", "$unset")}:
+            group = ("$set", path[2])
+        groups.setdefault(group, []).append(path)
+    yield from groups.values()
+
+
+def value_columns(identifications: pa.RecordBatch) -> Iterator[tuple[FieldPath, pa.Array]]:
+    """Yield each value column and its path.
+
+    A path is (field,), ("groups", type) or ("user_properties", operator, name).
+    """
+    for field, column in zip(identifications.schema, identifications.columns, strict=True):
+        depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
+        yield from _flattened((field.name,), column, depth)
+
+
+def _flattened(path: FieldPath, column: pa.Array, depth: int) -> Iterator[tuple[FieldPath, pa.Array]]:
+    if depth == 0 or not pa.types.is_struct(column.type):
+        yield path, column
+        return
+    for field, child in zip(column.type, column.flatten(), strict=True):
+        yield from _flattened((*path, field.name), child, depth - 1)
+
+
+def nested_rows(columns: Mapping[FieldPath, pa.Array]) -> pa.RecordBatch:
+    """Identifications with value columns (shape (n,) each) nested into structs, in order of appearance.
+
+    A struct of nulls is null.
+    """
+    names, arrays = map(list, zip(*_nested(columns), strict=True))
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _nested(columns: Mapping[FieldPath, pa.Array]) -> Iterator[tuple[str, pa.Array]]:
+    members: dict[str, dict[FieldPath, pa.Array]] = {}
+    for (name, *rest), values in columns.items():
+        members.setdefault(name, {})[tuple(rest)] = values
+    for name, own in members.items():
+        yield name, own[()] if () in own else struct_of(list(_nested(own)))
+
+
+def struct_of(members: Sequence[tuple[str, pa.Array]]) -> pa.Array:
+    """A struct array of the members, at least one of them, each of shape (n,); null where all are null."""
+    names, columns = map(list, zip(*members, strict=True))
+    return pa.StructArray.from_arrays(columns, names=names, mask=pa.array(all_null(columns)))
+
+
+def all_null(columns: Sequence[pa.Array]) -> RowMask:
+    """Which rows are null in each of the columns, at least one of them; shape (n,)."""
+    if any(column.null_count == 0 for column in columns):
+        return np.zeros(len(columns[0]), np.bool_)
+    null: RowMask = np.logical_and.reduce([as_mask(column.is_null()) for column in columns])
+    return null
+
+
+_VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with every column as `plain_array` makes it, without metadata."""
+    return pa.schema([(field.name, plain_type(field.type)) for field in schema])
+
+
+def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the same rows with every column as `plain_array` makes it."""
+    return pa.RecordBatch.from_arrays(list(map(plain_array, rows.columns)), names=rows.schema.names)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that values of this type come out as."""
+    if isinstance(kind, pa.BaseExtensionType):
+        storage = plain_type(kind.storage_type)
+        return kind if storage == kind.storage_type else storage
+    if kind in _VIEWS:
+        return _VIEWS[kind]
+    if pa.types.is_union(kind):
+        return pa.string()
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        plain = pa.list_(plain_type(kind.value_type))
+    elif pa.types.is_struct(kind):
+        plain = pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    elif pa.types.is_map(kind):
+        plain = pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    else:
+        return kind
+    # The type itself if nothing is to be done, with the names and metadata of its fields.
+    before, after = ([one.field(n).type for n in range(one.num_fields)] for one in (kind, plain))
+    return kind if before == after else plain
+
+
+def plain_array(values: pa.Array) -> pa.Array:
+    """Return the same values in the type of `plain_type`. They are valid, but for text that is not UTF-8."""
+    kind = values.type
+    if plain_type(kind) == kind:
+        return values
+    if kind in _VIEWS:
+        binary = values.cast(pa.binary())
+        return binary if kind == pa.binary_view() else binary.view(pa.string())
+    if pa.types.is_union(kind):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+    if pa.types.is_dictionary(kind):
+        return plain_array(values.dictionary).take(values.indices)
+    if pa.types.is_run_end_encoded(kind):
+        ends = values.run_ends.to_numpy(zero_copy_only=False)
+        places = np.arange(values.offset, values.offset + len(values))
+        return plain_array(values.values).take(pa.array(np.searchsorted(ends, places, side="right")))
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_array(values.storage)
+    if pa.types.is_struct(kind):
+        # Not flattened: Arrow ends the process over a union in a struct.
+        members = [plain_array(values.field(place)) for place in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(
+            members, names=[field.name for field in kind], mask=values.is_null()
+        )
+    if pa.types.is_map(kind):
+        lists = FlatLists.of(map_entries(values))
+        keys, items = (plain_array(lists.elements.field(place)) for place in range(2))
+        return maps_of(lists, keys, items)
+    lists = FlatLists.of(values)
+    return lists.rebuild(plain_array(lists.elements))
+
+
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that values of this type are stored as, without extensions."""
+    kind = plain_type(kind)
+    return storage_type(kind.storage_type) if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def storage_array(values: pa.Array) -> pa.Array:
+    """Return the same values in the type of `storage_type`."""
+    values = plain_array(values)
+    return storage_array(values.storage) if isinstance(values.type, pa.BaseExtensionType) else values

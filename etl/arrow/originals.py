@@ -19,8 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..model import Reject
-from .exact_json import is_json
-from .json_lines import as_marked_text, json_lines, json_texts, mark_json, splice_json
+from .json_text import as_marked_text, is_json, json_lines, json_texts, mark_json, splice_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -1,7 +1,7 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
-from .past_runs import PastRun as PastRun
-from .past_runs import mark_of as mark_of
+from .database import PastRun as PastRun
+from .database import mark_of as mark_of
 from .state_dir import RejectKey as RejectKey
 from .state_dir import StateDir as StateDir
 from .state_dir import publish_rejects as publish_rejects

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ..arrow.hashing import keys_in, without_users
 from ..errors import StaleCheckpointError
 from ..state_files import replacing_file, state_error
+from ..subject import keys_in, without_users
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

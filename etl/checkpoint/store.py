@@ -21,8 +21,19 @@ import orjson
 from ..errors import StateError
 from ..state_files import is_there, state_error
 from ..tally import HeldRows, RowRange, Tally
-from .database import COUNTS, connect, create_database, sent_path, stale_checkpoint, verify_database
-from .past_runs import MOST_PAST, PastRun, mark_of, read_past, remember
+from .database import (
+    COUNTS,
+    MOST_PAST,
+    PastRun,
+    connect,
+    create_database,
+    mark_of,
+    read_past,
+    remember,
+    sent_path,
+    stale_checkpoint,
+    verify_database,
+)
 from .sent_file import SentEntries, SentFile, by_end
 
 if TYPE_CHECKING:

@@ -187,7 +187,7 @@ class Invocation:
 
         `summary` is that of the run, where the command is one.
         """
-        from ..ending import FAULT, ended, not_begun
+        from ..run_events import FAULT, ended, not_begun
 
         summary = summary or ended(not_begun(self.job), as_error(error))
         names = ("hint", "exit_code", "status", "reason")

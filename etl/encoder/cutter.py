@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
-from ..arrow.hashing import Keys
+from ..amplitude.requests import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
 from ..arrow.layout import FlatLists, is_list, map_entries
 from ..model import Reject
+from ..subject import Keys
 from .merge import WHOLE_SHARE, Shares
 
 Sizes: TypeAlias = NDArray[np.int64]

@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.hashing import Keys
 from ..arrow.originals import rejects_of, rows_with_originals, take_rows
 from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, counts_of
-from ..subject import user_keys
+from ..subject import Keys, user_keys
 from .cutter import Held, Limits, cut_chunks, row_bytes
 from .encoding import Encoding, FormEncoding, Lines, array_body
 from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..amplitude.operators import IDENTIFY_EVENT
-from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits
-from ..arrow.json_lines import Splice, json_lines, line_ends
+from ..amplitude.requests import IDENTIFY_EVENT
+from ..arrow.json_text import Splice, json_lines, line_ends
 from ..model import Body
-from .form_lines import form_objects, form_sizes
+from ..subject import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits
+from .form import form_objects, form_sizes
 
 _START: Final = np.zeros(1, dtype=np.int64)
 

@@ -18,12 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..amplitude.limits import MAX_STRING_LENGTH
-from ..amplitude.operators import LIST_OPERATORS
-from ..arrow.exact_json import dump_json, load_json
-from ..arrow.json_lines import concat_values, json_texts, mark_json, may_be_marked
-from ..arrow.layout import FlatLists, valid_mask
-from ..arrow.structs import FieldPath, field_groups, nested_rows, value_columns
+from ..amplitude.requests import LIST_OPERATORS, MAX_STRING_LENGTH
+from ..arrow.json_text import concat_values, dump_json, json_texts, load_json, mark_json, may_be_marked
+from ..arrow.layout import FieldPath, FlatLists, field_groups, nested_rows, valid_mask, value_columns
 from ..subject import subject_of
 
 Indices = NDArray[np.int64]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
+from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
-from ..mapper.lists import TooLong
+from ..mapper.column_values import TooLong
 from ..text import counted
 from .job_text import in_quotes
 from .names import PERSONAL_DATA, Personal, part_of_family, personal

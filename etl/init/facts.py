@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
-from ..arrow.exact_json import is_json, json_as_text
+from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
+from ..arrow.json_text import is_json, json_as_text
 from ..arrow.layout import text_layout
 from ..job.column_spec import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
-from ..mapper.lists import TooLong
+from ..mapper.column_values import TooLong
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from ..text import counted

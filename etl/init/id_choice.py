@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
+from ..amplitude.requests import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..errors import SourceError
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
-from ..arrow.hashing import hash_texts
+from ..amplitude.requests import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.layout import as_mask, text_layout
 from ..job.column_spec import ColumnSpec
 from ..mapper.column import Column
 from ..mapper.column_values import first_issues, quote_value
+from ..subject import hash_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
+from ..amplitude.requests import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job.problems import clipped
 from ..text import counted
 

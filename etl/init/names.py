@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from ..amplitude.operators import FAMILIES, STRING_FIELDS
+from ..amplitude.requests import FAMILIES, STRING_FIELDS
 from ..job.problems import clipped
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from ..amplitude.limits import MAX_GROUP_VALUES
-from ..amplitude.operators import LIST_OPERATORS
+from ..amplitude.requests import LIST_OPERATORS, MAX_GROUP_VALUES
 from . import words
 from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import ConstantType, Data, ValueType, is_blank, written_constant

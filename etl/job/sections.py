@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from ..amplitude.limits import TransportName
+from ..amplitude.requests import TransportName
 from . import run_options, words
 from .run_options import PATTERNS, RUN_OPTIONS
 from .words import SECTION, Flag, Text, key, keyed_section, matching, optional

@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from .. import amplitude
-from ..amplitude.operators import UNREPEATABLE
+from ..amplitude.requests import UNREPEATABLE
 from ..errors import JobError
 from ..text import html_table
 from . import words

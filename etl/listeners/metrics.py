@@ -12,10 +12,9 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
-from ..ending import not_begun
 from ..errors import StateError
 from ..model import ROW_ENDS
-from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
+from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary, not_begun
 from ..state_files import check_writable, write_whole
 from .progress import CLOCK, RunClock
 from .summary import PERCENTILES, seconds_by, summary_dict

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from ..checkpoint.history import past_runs
+from ..checkpoint.run_records import past_runs
 from ..errors import EtlError, ExitCode, StateError, UsageError
 from ..run_events import Ended, Event, Started, Summary
 from ..text import address, one_line

@@ -7,7 +7,7 @@ import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from ..amplitude.limits import TRANSPORT_RULES
+from ..amplitude.requests import TRANSPORT_RULES
 from ..model import ROW_ENDS
 from ..text import MASK, columns, counted, in_columns, in_table, one_line, share, size, span
 

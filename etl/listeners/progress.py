@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..checkpoint.run_state import RunState
+from ..checkpoint.run_records import RunState
 from ..errors import StateError
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started
 from ..tally import Tally

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
-from ..checkpoint.history import keep_run, past_runs
+from ..checkpoint.run_records import keep_run, past_runs
 from ..errors import ExitCode, StateError
 from ..model import Tally
 from ..run_events import (

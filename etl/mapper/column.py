@@ -10,21 +10,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import amplitude
-from ..arrow.exact_json import is_json, json_column
-from ..arrow.json_lines import as_marked_text
-from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
+from ..arrow.json_text import as_marked_text, is_json, json_column
+from .column_values import (
+    ColumnValues,
+    count_groups,
+    empty_to_null,
+    fit_strings,
+    issues_of,
+    to_lists,
+    words_to_null,
+)
 from .datetimes import epoch_milliseconds, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
 from .job_values import apply_steps, constant_value, fill_default, read_words
 from .json_values import at_path, fill_nulls, fit_json, json_elements, parse_lists, read_json, stable_type
-from .lists import count_groups, fit_strings, to_lists
 from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..arrow.structs import FieldPath
+    from ..arrow.layout import FieldPath
     from ..job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .. import dates
-from ..arrow.json_lines import json_texts
+from ..arrow.json_text import json_texts
 from ..arrow.layout import RowMask, as_mask, valid_mask
 from .column_values import ColumnValues, blank_bad, blank_out, issues_of
 from .numbers import is_number

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
+from ..amplitude.requests import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
 from ..arrow.layout import as_mask, text_layout
 from .column_values import ColumnValues, Issues, ValueIssue, empty_to_null, issues_of
 from .job_values import apply_steps

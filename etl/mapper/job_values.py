@@ -11,8 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.exact_json import is_json, json_column
-from ..arrow.json_lines import json_texts
+from ..arrow.json_text import is_json, json_column, json_texts
 from ..arrow.layout import is_list
 from .column_values import ColumnValues, empty_to_null, issues_of
 from .datetimes import parse_formats, to_dates, to_datetimes

@@ -15,13 +15,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
-from ..arrow.exact_json import JsonKind, RowIndices, dump_json, group_by_kind, is_json, json_column, load_json
-from ..arrow.json_lines import as_marked_lists, as_marked_text, concat_values, mark_json_text
+from ..amplitude.requests import MAX_DEPTH, MAX_STRING_LENGTH
+from ..arrow.json_text import (
+    JsonKind,
+    RowIndices,
+    as_marked_lists,
+    as_marked_text,
+    concat_values,
+    dump_json,
+    group_by_kind,
+    is_json,
+    json_column,
+    load_json,
+    mark_json_text,
+)
 from ..arrow.layout import FlatLists, as_mask, is_list, map_entries, text_layout, valid_mask
 from ..errors import SourceError
-from .column_values import ColumnValues, ValueIssue, blank_out, empty_to_null, issues_of, words_to_null
-from .lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists
+from .column_values import (
+    LIST_TOO_LONG,
+    NESTED_LIST,
+    STRING_TOO_LONG,
+    ColumnValues,
+    TooLong,
+    ValueIssue,
+    blank_out,
+    empty_to_null,
+    fit_lists,
+    issues_of,
+    words_to_null,
+)
 from .numbers import NOT_FINITE
 from .typed_values import TOO_DEEP, plain_values
 

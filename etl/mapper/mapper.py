@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.operators import ADDRESS_FIELDS, ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
-from ..arrow.exact_json import is_json
+from ..amplitude.requests import ADDRESS_FIELDS, ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
+from ..arrow.json_text import is_json
+from ..arrow.layout import all_null, nested_rows, plain_array, plain_rows
 from ..arrow.originals import rejects_of, rows_with_originals
-from ..arrow.plain_arrays import plain_array, plain_rows
-from ..arrow.structs import all_null, nested_rows
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..arrow.layout import RowMask
-    from ..arrow.structs import FieldPath
+    from ..arrow.layout import FieldPath, RowMask
     from ..job.identification_spec import Identification
 
 _PROPERTIES: Final = "user_properties"

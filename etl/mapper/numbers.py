@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_SAFE_INTEGER
-from ..arrow.json_lines import json_texts, unmark_json
+from ..amplitude.requests import MAX_SAFE_INTEGER
+from ..arrow.json_text import json_texts, unmark_json
 from ..arrow.layout import is_list, text_layout, valid_mask
 from .column_values import ColumnValues, blank_bad, empty_to_null, issues_of
 

@@ -13,16 +13,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_DEPTH
-from ..arrow.exact_json import is_json
-from ..arrow.json_lines import json_texts, strip_marks
-from ..arrow.layout import FlatLists, as_mask, is_list, map_entries, maps_of, text_layout, valid_mask
+from ..amplitude.requests import MAX_DEPTH
+from ..arrow.json_text import is_json, json_texts, strip_marks
+from ..arrow.layout import (
+    FlatLists,
+    as_mask,
+    is_list,
+    map_entries,
+    maps_of,
+    plain_array,
+    plain_type,
+    storage_array,
+    storage_type,
+    struct_of,
+    text_layout,
+    valid_mask,
+)
 from ..arrow.originals import is_textual
-from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
-from ..arrow.structs import struct_of
-from .column_values import ColumnValues, blank_bad, blank_out, issues_of
+from .column_values import (
+    NESTED_LIST,
+    ColumnValues,
+    TooLong,
+    blank_bad,
+    blank_out,
+    fit_lists,
+    fit_strings,
+    issues_of,
+    issues_of_lists,
+)
 from .datetimes import check_days, to_seconds
-from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, issues_of_lists
 from .numbers import check_finite
 
 if TYPE_CHECKING:

@@ -13,13 +13,12 @@ from ..job.spec import Job
 from ..reader import Source
 from ..snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
 from ..subject import user_keys
-from .destination_folder import destination_folder
-from .diff_base import open_diff_base, renewed_ids
-from .invalidate import uncommitted_flights
+from .diff_base import open_diff_base, renewed_ids, uncommitted_flights
 from .job_source import JobSource
 from .resume import load_checkpoint
 from .run_inputs import RunInputs
 from .settings import Settings
+from .status import destination_folder
 
 
 @dataclass(slots=True)

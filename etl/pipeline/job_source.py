@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrow.exact_json import load_json
-from ..arrow.json_lines import Splice, json_lines
+from ..arrow.json_text import Splice, json_lines, load_json
 from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
 from ..job.problems import check_columns, check_repeated, lacking, missing_columns

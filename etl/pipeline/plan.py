@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from ..amplitude.limits import TRANSPORT_RULES, TransportName
+from ..amplitude.requests import TRANSPORT_RULES, TransportName
 from ..checkpoint import past_of
 from ..errors import EtlError, GuardError
 from ..job.spec import Job
@@ -23,25 +23,18 @@ from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..text import MASK, html_table, span
-from .destination_folder import destination_folder
 from .diff_base import increments_of, open_diff_base
 from .figures import Figures
-from .guards import (
-    check_repeat,
-    check_rows,
-    input_warnings,
-    last_rows,
-    warn_of_large_numbers,
-)
+from .guards import check_repeat, check_rows, input_warnings, last_rows, warn_of_large_numbers
 from .job_source import JobSource
 from .precheck import Precheck, precheck
 from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import RowPipeline
-from .run_inputs import RunInputs
+from .run_inputs import RunInputs, first_digests
 from .saved_plan import SavedPlan
 from .send_loop import check_rejects, counts_before_sending
 from .settings import Settings
-from .source_files import first_digests
+from .status import destination_folder
 from .user_count import Changed, UserCount
 
 _EXAMPLES: Final = 3

@@ -18,15 +18,14 @@ from typing import IO, Final
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.exact_json import is_json
-from ..arrow.plain_arrays import plain_rows, plain_schema
+from ..arrow.json_text import is_json
+from ..arrow.layout import plain_rows, plain_schema
 from ..errors import TooManyChangesError
 from ..mapper import join_batches
 from ..model import Batch, CommittedRows, RowRange, Tally, counts_of
 from ..reader.file_reader import RowSpans, some_rows
 from ..snapshot import DiffedBatch, FinalChanges, Layout
-from .device_owners import DeviceOwners
-from .row_pipeline import RowPipeline
+from .row_pipeline import DeviceOwners, RowPipeline
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64

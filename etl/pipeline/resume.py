@@ -14,32 +14,36 @@ from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, 
 from ..errors import StaleCheckpointError
 from ..run_events import Noted, Warned
 from ..state_files import is_there
-from .destination_folder import destination_folder
-from .diff_base import DiffBase, JobFacts, increments_of, open_diff_base
-from .guards import check_repeat, check_rows, last_rows
-from .invalidate import (
+from .diff_base import (
+    DiffBase,
+    JobFacts,
+    increments_of,
     invalidate_lost,
     keep_accepted,
+    open_diff_base,
     remove_snapshot,
     restarted_id,
     uncommitted_flights,
     write_snapshot,
 )
-from .plan import plan_job
-from .run_inputs import RunInputs
-from .saved_plan import SavedPlan
-from .source_files import first_digests, keep_rejects, own_rejects, same_content
-from .unfinished import (
+from .guards import (
     Decision,
     Unfinished,
+    check_repeat,
+    check_rows,
     decide,
     difference,
     identity,
+    last_rows,
     lost_hint,
     restart_message,
     source_mark,
     stop_hint,
 )
+from .plan import plan_job
+from .run_inputs import RunInputs, first_digests, keep_rejects, own_rejects, same_content
+from .saved_plan import SavedPlan
+from .status import destination_folder
 
 
 @dataclass(frozen=True, slots=True)

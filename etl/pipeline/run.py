@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..checkpoint import publish_rejects
-from ..ending import Ending, ended
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..interrupts import held
 from ..job.known_job import remember_job
 from ..job.spec import Job
 from ..model import Chunk, Tally
-from ..ranges import RangeSet
 from ..reader import Source
 from ..run_events import (
     Detailed,
     Ended,
+    Ending,
     Event,
     Listener,
     Noted,
@@ -32,25 +31,25 @@ from ..run_events import (
     Summary,
     Timing,
     Warned,
+    ended,
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from .destination_folder import remove_oldest
+from ..tally import RangeSet
+from .diff_base import write_snapshot
 from .figures import options_of
 from .guards import check_rows, input_warnings
-from .invalidate import write_snapshot
 from .job_source import JobSource
 from .precheck import ChangedRows, precheck
-from .prefetch import ChunkStream, prefetch_chunks
+from .prefetch import ChunkStream, may_fork, prefetch_chunks, worker_process
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, RunOpening
 from .row_pipeline import RowPipeline
-from .run_inputs import RunInputs
+from .run_inputs import RunInputs, digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
 from .saved_plan import SavedPlan
 from .send_loop import send_all
 from .settings import Settings
-from .source_files import digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
-from .worker_process import may_fork, worker_process
+from .status import remove_oldest
 
 # Bytes to be read from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypedDict
 
 from .. import amplitude
 from ..checkpoint import StateDir
-from ..checkpoint.capabilities import Capabilities
+from ..checkpoint.run_records import Capabilities
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job.spec import Job

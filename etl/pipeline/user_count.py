@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.layout import valid_mask
-from ..arrow.structs import value_columns
+from ..arrow.layout import valid_mask, value_columns
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
 from .diff_base import DiffBase

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..amplitude.limits import REGIONS
+from ..amplitude.requests import REGIONS
 from ..amplitude.responses import Accepted, KeyRefused, SlowDown
 from ..amplitude.user_profile import UserProfile, profile_endpoint
 from ..checkpoint import StateDir
-from ..checkpoint.capabilities import Capabilities, Finding
+from ..checkpoint.run_records import Capabilities, Finding
 from ..errors import DestinationError
 from ..job.spec import Job
 from ..pipeline.run import run_async

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from ..amplitude.limits import IDENTIFY_PATH, THROTTLE_SECONDS
+from ..amplitude.requests import IDENTIFY_PATH, THROTTLE_SECONDS
 from ..amplitude.responses import (
     Accepted,
     KeyRefused,

@@ -21,9 +21,8 @@ from ..pipeline.settings import Settings, at_endpoint
 from ..reader import Source
 from ..sender import Backoff, Clock
 from ..text import span
-from .expected_profile import Findings, ValueDifference
 from .sessions import CONNECTIONS, ProfileReader
-from .user_sample import CONFIDENCE, UserSample, right_at_least
+from .user_sample import CONFIDENCE, Findings, UserSample, ValueDifference, right_at_least
 
 
 @dataclass(slots=True, kw_only=True)

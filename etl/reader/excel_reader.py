@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pyarrow as pa
 
-from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
+from ..arrow.json_text import EXACT_FLOAT, JSON, json_column
 from ..arrow.originals import JSON_ORIGIN, origin_by_name
 from ..model import Batch, Reject
 from ..run_events import Warned

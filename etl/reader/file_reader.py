@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow.layout import plain_array, plain_schema
 from ..arrow.originals import plain_text, python_value, take_rows, to_json
-from ..arrow.plain_arrays import plain_array, plain_schema
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import Batch, Reject

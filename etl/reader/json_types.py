@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from ..arrow.exact_json import EXACT_FLOAT, JSON, dump_json, json_column
+from ..arrow.json_text import EXACT_FLOAT, JSON, dump_json, json_column
 
 DEPTH: Final = 50
 _MOST_FIELDS: Final = 64  # of an object, beyond which its keys are taken for data

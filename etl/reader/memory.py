@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from ..arrow.plain_arrays import plain_schema, plain_type
+from ..arrow.layout import plain_schema, plain_type
 from ..errors import SourceError
 from ..model import Batch
 from .file_reader import FileReader, ReadOptions, RowSpans, TableReader

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import json as arrow_json
 
-from ..arrow.exact_json import EXACT_FLOAT, dump_json, has_digits, load_json
+from ..arrow.json_text import EXACT_FLOAT, dump_json, has_digits, load_json
 from ..arrow.originals import (
     CSV_ORIGIN,
     arrow_row,

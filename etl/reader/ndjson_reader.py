@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.exact_json import JSON
+from ..arrow.json_text import JSON
 from ..arrow.originals import CSV_ORIGIN
 from ..model import Batch, Reject
 from . import decoding

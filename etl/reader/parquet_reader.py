@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..arrow.plain_arrays import plain_schema, plain_type
+from ..arrow.layout import plain_schema, plain_type
 from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
 from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors

@@ -1,7 +1,6 @@
 """A stand-in for Amplitude on this machine, written from what is known of its APIs."""
 
-from .fault_injection import FaultRule, SandboxError, parse_fault
-from .sandbox_options import SandboxOptions, make_options, parse_latency
+from .sandbox_options import FaultRule, SandboxError, SandboxOptions, make_options, parse_fault, parse_latency
 from .server import Sandbox, running_sandbox, serve
 
 __all__ = [

@@ -29,10 +29,9 @@ from .api_rules import (
     parse_json,
 )
 from .limiter import Limiter
-from .profiles import Profiles, UserKey
+from .profiles import MapStore, Profiles, StoredMap, UserKey
 from .sandbox_options import SandboxOptions
 from .stats import Stats
-from .stored_map import MapStore, StoredMap
 
 # What no page says of `/identify`, and the option that decides about it.
 _UNDOCUMENTED: Final = {"insert_id": "identify_insert_id", "time": "identify_time", "$clearAll": "clear_all"}

@@ -20,19 +20,18 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
 from .endpoints import IdentifyEndpoint, InsertIdMemory, ParsedRequest, SandboxState, find_profile
 from .event_endpoint import EventEndpoint
-from .fault_injection import (
+from .limiter import Limiter
+from .profiles import NOBODY, MapStore, Profiles
+from .sandbox_options import (
     FaultInjector,
     InjectedFault,
     SandboxError,
+    SandboxOptions,
     has_hung_up,
     parse_kind,
     respond_with_fault,
 )
-from .limiter import Limiter
-from .profiles import NOBODY, Profiles
-from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
-from .stored_map import MapStore
 from .web_page import Trial, WebPage, refuse_foreign
 
 HOST: Final = "127.0.0.1"

@@ -10,8 +10,8 @@ from typing import Final
 
 import orjson
 
-from .fault_injection import SandboxError
 from .profiles import UserKey
+from .sandbox_options import SandboxError
 
 MOST_RECENT: Final = 50  # requests that the page shows
 

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
-from .fault_injection import SandboxError
 from .profile_views import property_changes, type_name
+from .sandbox_options import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from ..amplitude.limits import TransportRules
+from ..amplitude.requests import TransportRules
 from ..amplitude.responses import (
     Accepted,
     Failure,
@@ -30,7 +30,7 @@ from ..amplitude.responses import (
 from ..errors import DestinationError
 from ..model import Body, Chunk, Tally
 from .backoff import Pause
-from .failures import Failures
+from .failures import Failures, Refusals, Turns
 from .in_flight import Part, PartsInFlight
 from .parts import (
     accepted,
@@ -42,7 +42,6 @@ from .parts import (
     verdict_for,
 )
 from .rate import RateLimiter
-from .refusals import Refusals, Turns
 from .timing import SlotState, SlotTimes
 
 # So often in a row the users that an answer names are taken out of a part; it may name only the first.

@@ -13,7 +13,7 @@ import math
 from collections import deque
 from typing import Final
 
-from ..amplitude.limits import DEFAULT_RATE
+from ..amplitude.requests import DEFAULT_RATE
 from .backoff import Clock
 
 # Never slower than this, in identifications a second: a quarter of what the smallest plan admits. Refusals by

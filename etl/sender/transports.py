@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import quote
 
-from ..amplitude.limits import TRANSPORT_RULES, TransportName, TransportRules
+from ..amplitude.requests import TRANSPORT_RULES, TransportName, TransportRules
 from ..amplitude.responses import Accepted, Response, Verdict, classify_batch_response, classify_response
-from ..arrow.json_lines import Splice
+from ..arrow.json_text import Splice
 from ..encoder import Encoding, EventEncoding, FormEncoding
 from ..model import Body
 

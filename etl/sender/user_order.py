@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..amplitude.responses import Failure, SlowDown, describe
-from ..arrow.hashing import Keys, keys_in
+from ..subject import Keys, keys_in
 from .backoff import Clock
 
 Chosen = NDArray[np.bool_]

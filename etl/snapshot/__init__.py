@@ -1,8 +1,6 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
 from ..snapshot_metadata import SnapshotHeader as SnapshotHeader
-from .bit_set import BitSet as BitSet
-from .bit_set import KeyFilter as KeyFilter
 from .comparison import DeviceLinks as DeviceLinks
 from .comparison import FinalChanges as FinalChanges
 from .comparison import add_unchanged as add_unchanged
@@ -18,4 +16,6 @@ from .fingerprints import layout_of as layout_of
 from .known_ids import KnownIds as KnownIds
 from .known_ids import KnownIdsWriter as KnownIdsWriter
 from .known_ids import SeenUsers as SeenUsers
+from .snapshot_entries import BitSet as BitSet
+from .snapshot_entries import KeyFilter as KeyFilter
 from .spill_buffer import DistinctUsers as DistinctUsers

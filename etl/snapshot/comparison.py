@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from ..arrow.layout import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
-from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes
-from .snapshot_entries import added_schema, entries_in, last_fingerprints, required_field
+from .snapshot_entries import BitSet, KeyFilter, added_schema, entries_in, last_fingerprints, required_field
 from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts
 
 if TYPE_CHECKING:

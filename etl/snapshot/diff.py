@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
+from ..arrow.layout import nested_rows, value_columns
 from ..arrow.originals import rejects_of, rows_with_originals
-from ..arrow.structs import nested_rows, value_columns
 from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
-from .bit_set import BitSet
 from .comparison import Comparison, compare, with_owners
 from .fingerprints import LINK, fingerprints_of, given
+from .snapshot_entries import BitSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from ..arrow.json_lines import Splice
+    from ..arrow.json_text import Splice
     from ..model import Fingerprints
     from .comparison import FinalChanges
     from .file import Snapshot

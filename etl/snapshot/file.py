@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import device_keys
-from .bit_set import BitSet
 from .fingerprints import whole_fingerprints
 from .snapshot_entries import (
     IN_DOUBT,
@@ -22,6 +21,7 @@ from .snapshot_entries import (
     PRINTS,
     RUN,
     WHOLE,
+    BitSet,
     SnapshotEntries,
     added_schema,
     count_changes,

@@ -14,17 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 
-from ..amplitude.operators import (
-    ADDRESS_FIELDS,
-    DEVICE_FAMILY,
-    LIST_OPERATORS,
-    PLACE_FAMILY,
-    UNREPEATABLE,
-)
-from ..arrow.hashing import hash_texts
-from ..arrow.layout import valid_mask
-from ..arrow.structs import FieldPath, field_groups, value_columns
-from ..subject import Subject, subject_of
+from ..amplitude.requests import ADDRESS_FIELDS, DEVICE_FAMILY, LIST_OPERATORS, PLACE_FAMILY, UNREPEATABLE
+from ..arrow.layout import FieldPath, field_groups, valid_mask, value_columns
+from ..subject import Subject, hash_texts, subject_of
 from .value_hashes import Hashes, hash_values, salt_of
 
 if TYPE_CHECKING:
@@ -32,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..arrow.json_lines import Splice
-    from ..arrow.structs import FieldPath
+    from ..arrow.json_text import Splice
+    from ..arrow.layout import FieldPath
     from ..job.identification_spec import Identification
     from ..job.sections import Changes
     from ..model import Fingerprints

@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.operators import ID_FIELDS
+from ..amplitude.requests import ID_FIELDS
 from ..arrow.layout import valid_mask
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import names_device_alone, subject_of, user_keys
-from .bit_set import BitSet, KeyFilter
-from .snapshot_entries import owners_of
+from .snapshot_entries import BitSet, KeyFilter, owners_of
 from .sorted_file import SortedFile, SortedFileWriter
 from .spill_buffer import KEY, KEY_FIELD, joined
 

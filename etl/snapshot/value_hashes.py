@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..arrow.exact_json import load_json
-from ..arrow.hashing import hash_texts
-from ..arrow.json_lines import Splice, json_lines
+from ..arrow.json_text import Splice, json_lines, load_json
 from ..arrow.layout import FlatLists, as_mask, map_entries, text_layout, valid_mask
+from ..subject import hash_texts
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -13,8 +13,7 @@ import click
 import pyarrow as pa
 import pyarrow.fs as fs
 
-from ..amplitude.limits import DEFAULT_RATE, TRANSPORT_RULES
-from ..amplitude.operators import UNREPEATABLE
+from ..amplitude.requests import DEFAULT_RATE, TRANSPORT_RULES, UNREPEATABLE
 from ..checkpoint import StateDir
 from ..cli.options import form_of, settings_of
 from ..encoder import Limits

@@ -7,7 +7,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from etl.arrow.exact_json import dump_json, group_by_kind, json_as_text, json_column, load_json
+from etl.arrow.json_text import dump_json, group_by_kind, json_as_text, json_column, load_json
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.arrow.hashing import hash_texts, keys_in, without_users
-from etl.subject import user_keys
+from etl.subject import hash_texts, keys_in, user_keys, without_users
 
 IDS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=30)
 

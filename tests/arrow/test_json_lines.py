@@ -7,8 +7,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from etl.arrow.distinct import countable, json_of
-from etl.arrow.json_lines import json_lines, json_texts, mark_json_text
+from etl.arrow.json_text import json_lines, json_texts, mark_json_text
+from etl.pipeline.figures import countable, json_of
 
 DEEP = pa.array([{"a": n, "b": {"c": str(n), "d": {"e": [n]}}} for n in range(10)])
 COLUMNS = {

@@ -14,7 +14,7 @@ import pytest
 
 from etl.cli.commands.sandbox import sandbox_command as command
 from etl.sandbox import FaultRule, SandboxOptions
-from etl.sandbox.fault_injection import FAULT_KINDS
+from etl.sandbox.sandbox_options import FAULT_KINDS
 from tests.acceptance import exports
 from tests.acceptance.reading_back import properties
 from tests.commands import QUICK, REPOSITORY, Propsync

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from etl import errors
-from etl.amplitude.limits import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
+from etl.amplitude.requests import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
 from etl.cli.app import propsync
 from etl.errors import REMEDIES, EtlError, ExitCode
 from etl.listeners.metrics import metrics_text

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.exact_json import json_column
-from etl.arrow.json_lines import json_lines
+from etl.arrow.json_text import json_column, json_lines
 from etl.encoder import FormEncoding, Limits
 from etl.encoder.merge import WHOLE_SHARE, merge_shares
 from etl.mapper import Mapper, splice_json

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude.limits import MAX_PROPERTIES
+from etl.amplitude.requests import MAX_PROPERTIES
 from etl.init import column_proposals, facts
 from etl.init.names import texts_of
 from etl.init.recognisers import (

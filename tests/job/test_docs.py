@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
+from etl.amplitude.requests import FIELDS, OPERATORS, TIME_FIELD
 from etl.job.column_spec import STEP_WORDS
 from etl.job.loading import read_document
 from etl.job.scalars import Data, resolved

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from jsonschema import Draft202012Validator
 
-from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
+from etl.amplitude.requests import FIELDS, OPERATORS, TIME_FIELD
 from etl.job.loading import read_document
 from etl.job.scalars import resolved
 from etl.job.spec import job_schema

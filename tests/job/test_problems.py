@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from etl.amplitude.operators import LIST_OPERATORS, OPERATORS
+from etl.amplitude.requests import LIST_OPERATORS, OPERATORS
 from tests.examples import each_row
 from tests.job.job_texts import column_fault, fault, faults, job
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
+from etl.amplitude.requests import FIELDS, OPERATORS, TIME_FIELD
 from etl.errors import JobError
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.loading import read_document

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etl.ending import compose
 from etl.errors import StateError
 from etl.model import Tally
-from etl.run_events import Ended, Event, Progressed, Warned
+from etl.run_events import Ended, Event, Progressed, Warned, compose
 
 from .events import started, summary
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.checkpoint.history import KEPT_RUNS, keep_run, past_runs
+from etl.checkpoint.run_records import KEPT_RUNS, keep_run, past_runs
 from etl.listeners.report import report_page
 from etl.listeners.run_record import (
     RECORD_BYTES,

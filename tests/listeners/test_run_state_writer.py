@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from etl.checkpoint.run_state import RunState
+from etl.checkpoint.run_records import RunState
 from etl.cli.commands.status import state_lines
-from etl.ending import not_begun
 from etl.listeners.progress import RunClock, RunStateWriter
 from etl.model import Tally
-from etl.run_events import Ended, Paused, Progressed, Recovered, Started
+from etl.run_events import Ended, Paused, Progressed, Recovered, Started, not_begun
 from tests.commands import until
 
 

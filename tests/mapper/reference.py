@@ -8,7 +8,7 @@ import math
 import re
 import unicodedata
 
-from etl.amplitude.limits import REFUSED_IDS
+from etl.amplitude.requests import REFUSED_IDS
 
 ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)? ?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",

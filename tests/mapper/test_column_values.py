@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.arrow.exact_json import json_column
+from etl.arrow.json_text import json_column
 from etl.job.column_spec import ColumnSpec
 from etl.job.identification_spec import Identification
 from etl.job.scalars import ValueType

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.exact_json import json_column
+from etl.arrow.json_text import json_column
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper

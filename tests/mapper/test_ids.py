@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude.limits import REFUSED_IDS
-from etl.arrow.exact_json import json_column
+from etl.amplitude.requests import REFUSED_IDS
+from etl.arrow.json_text import json_column
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper

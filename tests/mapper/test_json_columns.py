@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.arrow.exact_json import json_column
+from etl.arrow.json_text import json_column
 from etl.errors import SourceError
 from etl.job.column_spec import ColumnSpec
 from etl.job.identification_spec import Identification

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.arrow.exact_json import json_column
+from etl.arrow.json_text import json_column
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
 from tests.examples import each_row

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.json_lines import json_lines
+from etl.arrow.json_text import json_lines
 from etl.errors import ExitCode, TransformError, UsageError
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper, framed, frames, load_transform, within

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude.operators import STRING_FIELDS
+from etl.amplitude.requests import STRING_FIELDS
 from etl.arrow.originals import original_values
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification

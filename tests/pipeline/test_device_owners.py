@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.limits import TRANSPORT_RULES
+from etl.amplitude.requests import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Verdict
 from etl.encoder import Limits
 from etl.job.spec import Job
 from etl.model import Body
-from etl.pipeline import device_owners as module
-from etl.pipeline.device_owners import DeviceOwners
-from etl.pipeline.row_pipeline import RowPipeline
+from etl.pipeline import row_pipeline as module
+from etl.pipeline.row_pipeline import DeviceOwners, RowPipeline
 from etl.reader import open_source
 from tests.examples import each_row
 from tests.pipeline.nights import write

@@ -19,7 +19,7 @@ from etl.checkpoint.in_flight_file import InFlightFile
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job.spec import Job
 from etl.model import Body
-from etl.pipeline import destination_folder, invalidate, resume, source_files
+from etl.pipeline import diff_base, resume, run_inputs, status
 from etl.pipeline import run as run_module
 from etl.pipeline.run import no_listener, run_job
 from etl.pipeline.settings import RejectLimit, Settings
@@ -95,7 +95,7 @@ def dying_at(step: str) -> Iterator[None]:
 
         return call
 
-    keep = invalidate.keep_accepted
+    keep = diff_base.keep_accepted
     name, owner, other = {
         "keep": ("keep_accepted", resume, before),
         "kept": ("keep_accepted", resume, after(keep)),
@@ -397,7 +397,7 @@ def test_destinations_that_come_and_go_leave_no_more_than_a_few_files(
 ) -> None:
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(3)))
-    with patch.object(destination_folder, "_MOST_DESTINATIONS", 2):
+    with patch.object(status, "_MOST_DESTINATIONS", 2):
         for _ in range(4):
             with running_sandbox() as other:
                 night(job, other, users(range(3)))
@@ -446,7 +446,7 @@ def test_a_large_file_gets_its_digest_while_it_is_sent(tmp_path: Path, sandbox: 
     path = write(job.folder / "users.ndjson", users(range(2_000)))
     sandbox.change(latency="5ms")
     with (
-        patch.object(source_files, "QUICK_BYTES", 0),
+        patch.object(run_inputs, "QUICK_BYTES", 0),
         killed("told", 20) as listener,
         pytest.raises(KilledError),
     ):

@@ -14,12 +14,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.distinct import ENTRY, ValueCounts
 from etl.checkpoint import reject_lines
 from etl.job.spec import parse_job
 from etl.listeners.plan_text import options_text
 from etl.model import Reject
-from etl.pipeline.figures import options_of
+from etl.pipeline.figures import ENTRY, ValueCounts, options_of
 from etl.pipeline.plan import Plan, plan_job
 from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source

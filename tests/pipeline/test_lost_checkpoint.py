@@ -17,7 +17,7 @@ from etl.checkpoint import Checkpoint, past_of
 from etl.errors import StaleCheckpointError
 from etl.job.known_job import KnownJob
 from etl.job.spec import Job
-from etl.pipeline import unfinished
+from etl.pipeline import guards
 from etl.pipeline.status import status_of
 from etl.sandbox import Sandbox
 from etl.snapshot import KnownIds, Snapshot
@@ -148,7 +148,7 @@ def test_where_it_can_t_be_put_right_the_hint_says_so(tmp_path: Path, sandbox: S
     late = counting(tmp_path / "batch")
     path = kill_in_mid_run(late, sandbox, users(range(ROWS)))
     emptied(checkpoint_of(late))
-    with patch.object(unfinished, "_REMEMBERED_SECONDS", -1), pytest.raises(StaleCheckpointError) as caught:
+    with patch.object(guards, "_REMEMBERED_SECONDS", -1), pytest.raises(StaleCheckpointError) as caught:
         send(late, sandbox, [path], batch_size=10)
     assert "counts twice" in str(caught.value.hint)
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.hashing import Keys
 from etl.errors import StaleCheckpointError
 from etl.pipeline.settings import RowMinimum
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from etl.subject import Keys
 from tests.examples import examples, rarely
 from tests.pipeline.nights import POINTS, KilledError, Row, job_in, killed, quiet, send, write
 from tests.snapshot.builders import few_keys

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from etl.checkpoint import StateDir
-from etl.checkpoint.run_state import RunState
-from etl.ending import compose
+from etl.checkpoint.run_records import RunState
 from etl.job.known_job import KnownJob
 from etl.listeners.progress import RunStateWriter
 from etl.pipeline.status import status_of
-from etl.run_events import Event, Progressed
+from etl.run_events import Event, Progressed, compose
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.commands import Propsync
 from tests.pipeline.nights import job_in, send, users, write

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.pipeline.unfinished import Unfinished, decide, difference, stop_hint
+from etl.pipeline.guards import Unfinished, decide, difference, stop_hint
 from tests.examples import each_row
 
 SOURCE = "of another source: users.csv has changed"

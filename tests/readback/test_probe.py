@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl import Job, plan, run
-from etl.checkpoint.capabilities import Capabilities, Finding
+from etl.checkpoint.run_records import Capabilities, Finding
 from etl.errors import DestinationError, UsageError
 from etl.readback import probe_key, probe_limits
 from etl.readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from etl import Job, amplitude, preview, run
-from etl.amplitude.limits import TransportName
+from etl.amplitude.requests import TransportName
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, api_rules, running_sandbox
 from etl.sandbox.api_rules import RequestRefusedError, check

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.sandbox import FaultRule, Sandbox, SandboxError, make_options, parse_fault
-from etl.sandbox.fault_injection import FAULT_KINDS, FaultInjector, InjectedFault
+from etl.sandbox.sandbox_options import FAULT_KINDS, FaultInjector, InjectedFault
 from tests.examples import each_row
 
 from .client import HandClock

@@ -24,7 +24,7 @@ from etl.amplitude.responses import (
 )
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from etl.sandbox.api_rules import TEXT_KEYS
-from etl.sandbox.fault_injection import OVERSIZED_BYTES
+from etl.sandbox.sandbox_options import OVERSIZED_BYTES
 from tests.examples import each_row
 
 from .client import FORM, HandClock, Reply, call, control, identify, post_form, read_back, user

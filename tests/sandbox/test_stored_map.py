@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox import stored_map
+from etl.sandbox import profiles
 from etl.sandbox.profile_views import type_name
-from etl.sandbox.profiles import Profile, Profiles
-from etl.sandbox.stored_map import MapStore, StoredMap
+from etl.sandbox.profiles import MapStore, Profile, Profiles, StoredMap
 
 KEYS = st.sampled_from(["a", "A", "b", "é", "%", "_", "a\x00", "", "\U0010ffff"])
 STEPS = st.lists(st.tuples(st.sampled_from(["set", "delete", "len", "get"]), KEYS))
@@ -23,7 +22,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["set", "delete", "len", "get"]), KEY
 def test_it_is_a_dict_in_order_of_insertion(memory: bool, steps: list[tuple[str, str]]) -> None:
     expected: dict[str, list[int]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored_map, "_PAGE", 2)
+        patch.setattr(profiles, "_PAGE", 2)
         found = StoredMap[list[int]](MapStore(memory=memory), "one")
         for number, (step, key) in enumerate(steps):
             if step == "set":

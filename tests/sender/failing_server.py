@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
+from etl.amplitude.requests import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, TryAgain, Verdict
 from etl.model import Body
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
+from etl.amplitude.requests import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, Refused, SlowDown, Verdict
-from etl.arrow.hashing import hash_texts
 from etl.model import Body, Chunk, Reject
 from etl.run_events import Listener, Timing
 from etl.sender import AdaptiveRate, Backoff, Clock, Outcome, RateLimiter, Sender, Transport
+from etl.subject import hash_texts
 from tests.examples import examples
 from tests.sender.virtual_time import virtual_clock
 

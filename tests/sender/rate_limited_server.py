@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
+from etl.amplitude.requests import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, SlowDown, Verdict
 from etl.model import Body, Chunk
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.limits import TRANSPORT_RULES
+from etl.amplitude.requests import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Refused, SlowDown, Stop, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk

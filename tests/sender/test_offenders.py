@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.amplitude.answers import Named
-from etl.amplitude.limits import TRANSPORT_RULES
+from etl.amplitude.requests import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.model import Chunk
 from etl.run_events import Event, Paused

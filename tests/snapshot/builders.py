@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from etl.arrow.json_lines import json_lines
+from etl.arrow.json_text import json_lines
 from etl.job.spec import Job
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch, Mapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from etl.amplitude.operators import DEVICE_FAMILY, PLACE_FAMILY
+from etl.amplitude.requests import DEVICE_FAMILY, PLACE_FAMILY
 
 Profile = dict[str, Any]
 _ALONE = ("app_version", "language", "paying", "start_version")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.snapshot.bit_set import BitSet, KeyFilter
+from etl.snapshot.snapshot_entries import BitSet, KeyFilter
 
 POSITIONS = st.lists(st.integers(-1, 40), max_size=60)
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.json_lines import json_lines
-from etl.arrow.structs import value_columns
+from etl.arrow.json_text import json_lines
+from etl.arrow.layout import value_columns
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch
 from etl.snapshot import FieldGroup, fingerprints_of, layout_of

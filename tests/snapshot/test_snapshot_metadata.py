@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import StaleCheckpointError
-from etl.pipeline.destination_folder import look_at_snapshot
+from etl.pipeline.status import look_at_snapshot
 from etl.snapshot import FieldGroup, Layout, Snapshot, SnapshotWriter, sorted_file
 from etl.snapshot_metadata import read_metadata
 from tests.examples import examples

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from etl.errors import StaleCheckpointError, StateError
-from etl.pipeline.destination_folder import look_at_snapshot
+from etl.pipeline.status import look_at_snapshot
 from etl.snapshot import BitSet, FieldGroup, Layout, Snapshot, SnapshotWriter, file, sorted_file
 from etl.snapshot.snapshot_entries import SnapshotEntries, entries_in, last_fingerprints
 from etl.snapshot.spill_buffer import SpillBuffer

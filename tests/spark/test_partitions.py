@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from etl.spark.partitions import PartitionCheck, spark_hash
+from etl.spark.task import PartitionCheck, spark_hash
 from tests.examples import each_row
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from etl.errors import EtlError
 from etl.sandbox import Sandbox
-from etl.spark.partitions import spark_hash
-from etl.spark.task import RejectsFile, remove_leftovers, send_partition
+from etl.spark.task import RejectsFile, remove_leftovers, send_partition, spark_hash
 from etl.spark.write_order import OPTIONS, PropsyncSparkError, WriteOrder, make_order
 from tests.commands import KEY
 from tests.docs.pages import DOCS, table

@@ -56,7 +56,7 @@ def check_command(
       propsync check job.yml --save plan.json    (to be reviewed, and then run)
     """
     from ...checkpoint import StateDir
-    from ...checkpoint.capabilities import Capabilities
+    from ...checkpoint.run_records import Capabilities
     from ...state_files import check_writable
 
     paged = is_stdout(report)

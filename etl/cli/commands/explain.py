@@ -15,7 +15,7 @@ from ..console import show_result
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline.explain import Explanation
+    from ...pipeline.preview import Explanation
 
 _STATES: Final = {"same": "as the last row has it", "differs": "other than the last row has it, or unknown"}
 _LONGEST: Final = 200
@@ -37,7 +37,7 @@ def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: boo
       propsync explain job.yml --user 4711
       propsync explain job.yml exports/new.csv --user 4711 --json | jq .next
     """
-    from ...pipeline.explain import explain_user
+    from ...pipeline.preview import explain_user
     from ...pipeline.settings import Settings
 
     loaded, flags = options.load_for_command(job, flags)

@@ -19,7 +19,7 @@ from ..options import command, option, parse_duration, switch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...checkpoint.capabilities import Capabilities
+    from ...checkpoint.run_records import Capabilities
 
 _PLAN = """\
 This sends up to {requests} requests with up to {size} in all to

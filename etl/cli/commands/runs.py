@@ -31,7 +31,7 @@ def runs_command(job: Path, n: int, state_dir: Path | None, as_json: bool) -> No
     """
     from itertools import islice
 
-    from ...checkpoint.history import past_runs
+    from ...checkpoint.run_records import past_runs
 
     known = know_job(job, state_dir)
     found = list(islice(_readable(past_runs(known.state_dir)), n))
