@@ -17,7 +17,7 @@ from typing import Final
 
 # The versions of each kind of file: of its form, and of the rules in `snapshot.value_hashes`, on which a list
 # of ids doesn't depend. By other rules all users would count as changed, so such a snapshot is refused.
-_VERSIONS: Final = {"snapshot": (2, 2), "list of ids": (2, 1)}
+_VERSIONS: Final = {"snapshot": (2, 2), "list of ids": (3, 1)}
 _METADATA: Final = b"propsync"
 _END: Final = "<i6s"  # the size of the footer, and the magic bytes
 

@@ -7,7 +7,27 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-ID_FIELDS: Final = ("user_id", "device_id")
+MIN_ID_LENGTH: Final = 5
+MAX_ID_LENGTH: Final = 1024
+# Refused whatever their case, besides the empty string.
+REFUSED_IDS: Final = frozenset(
+    {"anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "{}", "lmy47d", "0", "-1"}
+    | {"00000000-0000-0000-0000-000000000000"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IdRules:
+    """What is taken as an id: texts of so many characters, but for the `refused` words (in lower case)."""
+
+    shortest: int = MIN_ID_LENGTH
+    longest: int = MAX_ID_LENGTH
+    refused: frozenset[str] = REFUSED_IDS
+
+
+# The fields that name whom an update is about, the leading one first.
+ID_RULES: Final[Mapping[str, IdRules]] = {"user_id": IdRules(), "device_id": IdRules()}
+ID_FIELDS: Final = tuple(ID_RULES)
 # Footnotes 1 and 2 of the Identify page: setting one of a family resets those not given to null.
 DEVICE_FAMILY: Final = (
     "platform",
@@ -60,13 +80,6 @@ def is_amplitude(endpoint: str) -> bool:
 
 # --- limits ----------------------------------------------------------------------------------------------
 
-MIN_ID_LENGTH: Final = 5
-MAX_ID_LENGTH: Final = 1024
-# Refused whatever their case, besides the empty string.
-REFUSED_IDS: Final = frozenset(
-    {"anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "{}", "lmy47d", "0", "-1"}
-    | {"00000000-0000-0000-0000-000000000000"}
-)
 MAX_STRING_LENGTH: Final = 1024  # characters; of a property value, and of all strings of a list together
 MAX_DEPTH: Final = 40
 MAX_PROPERTIES: Final = 1000  # in one identification; the SDKs' bound

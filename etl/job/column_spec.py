@@ -24,7 +24,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from ..amplitude.requests import LIST_OPERATORS, MAX_GROUP_VALUES
+from ..amplitude.requests import ID_FIELDS, LIST_OPERATORS, MAX_GROUP_VALUES
 from . import words
 from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import ConstantType, Data, ValueType, is_blank, written_constant
@@ -176,7 +176,8 @@ def _of_column(value: object, info: ValidationInfo) -> object:
     if key == "separator" and type_ != "list":
         raise ValueError("does nothing without `type: list`")
     if key == "mangled" and role != "id":
-        raise ValueError("can't be used here; only `user_id` and `device_id` are ids")
+        ids = " and ".join(f"`{name}`" for name in ID_FIELDS)
+        raise ValueError(f"can't be used here; only {ids} are ids")
     if key == "invalid" and value == "skip" and role == "id":
         raise ValueError("`invalid: skip` can't be used here; a row without its id is a reject")
     return value

@@ -18,7 +18,10 @@ from .words import Flag, keyed_section, written_as
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROLES: Final[Mapping[str, SpecRole]] = {"user_id": "id", "device_id": "id", amplitude.TIME_FIELD: "time"}
+_ROLES: Final[Mapping[str, SpecRole]] = {
+    **dict.fromkeys(amplitude.ID_FIELDS, "id"),
+    amplitude.TIME_FIELD: "time",
+}
 # The keys of the file for fields, in the order of `Identification.fields`.
 _FIELDS: Final = (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS, amplitude.TIME_FIELD)
 _OPERATORS: Final = tuple(name for name in amplitude.OPERATORS if name not in {"$clearAll", "$unset"})
@@ -131,7 +134,7 @@ _IdentificationKeys: Final = keyed_section(
         "groups": _columns("group"),
         "user_properties": _Properties,
     },
-    json_schema_extra={"anyOf": [{"required": ["user_id"]}, {"required": ["device_id"]}]},
+    json_schema_extra={"anyOf": [{"required": [name]} for name in amplitude.ID_FIELDS]},
 )
 
 
@@ -156,15 +159,27 @@ IdentificationEntry: TypeAlias = Annotated[
 
 
 def identification_problems(
-    identification: Identification, given: Mapping[str, Data], *, partial_families: bool
+    identification: Identification,
+    given: Mapping[str, Data],
+    rules: amplitude.TransportRules,
+    *,
+    partial_families: bool,
 ) -> Iterator[Problem]:
     """What is wrong with the sense of an identification; `given` is what the file has of it.
+
+    `rules` are those of the transport by which it goes.
 
     Paths begin below `identification`.
     """
     if not any(name in identification.fields for name in amplitude.ID_FIELDS):
         needed = "Amplitude needs one to know whose update it is"
         yield Problem((), f"neither `user_id` nor `device_id` is given; {needed}")
+    if amplitude.TIME_FIELD in identification.fields and not rules.takes_time:
+        message = (
+            "`time` needs `transport: batch`: the Identify API takes no time. Add it to `destination`, or "
+            "take the time out"
+        )
+        yield Problem((amplitude.TIME_FIELD,), message)
     for path, spec in identification.located():
         if spec.column is None and spec.constant is None:
             yield Problem(path, f"`{clipped(str(path[-1]))}` needs a `column`, or a `value` for a constant")

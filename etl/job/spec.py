@@ -274,16 +274,10 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
         for env, file in (("api_key_env", "api_key_file"), ("secret_key_env", "secret_key_file")):
             if isinstance(given, dict) and env in given and file in given:
                 yield Problem((*path, file), f"`{env}` and `{file}` exclude each other: give one of them")
-    takes_time = amplitude.TRANSPORT_RULES[job.destination.transport].takes_time
-    if amplitude.TIME_FIELD in job.identification.fields and not takes_time:
-        message = (
-            "`time` needs `transport: batch`: the Identify API takes no time. Add it to `destination`, or "
-            "take the time out"
-        )
-        yield Problem(("identification", amplitude.TIME_FIELD), message)
     given, reset = data["identification"], job.partial_families == "reset"
     given = given if isinstance(given, dict) else {}
-    for found in identification_problems(job.identification, given, partial_families=reset):
+    rules = amplitude.TRANSPORT_RULES[job.destination.transport]
+    for found in identification_problems(job.identification, given, rules, partial_families=reset):
         yield replace(found, path=("identification", *found.path))
     operators, changes = job.identification.operators, job.changes
     unrepeatable = ", ".join(sorted(name for name in operators if name in UNREPEATABLE))

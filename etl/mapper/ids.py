@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ..amplitude.requests import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
+from ..amplitude.requests import ID_RULES, REFUSED_IDS
 from ..arrow.layout import as_mask, text_layout
 from .column_values import ColumnValues, Issues, ValueIssue, empty_to_null, issues_of
 from .job_values import apply_steps
@@ -111,23 +111,24 @@ def trim_ids(texts: pa.Array) -> pa.Array:
 
 def check_ids(ids: pa.Array, name: str) -> ColumnValues:
     """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
+    rules = ID_RULES[name]
     starts, stops, letters = text_layout(ids)
     if not len(letters) or int(letters.max()) > ord("~"):  # not each byte is a character
         rows = np.arange(len(ids))
     else:
         sizes, begins = stops - starts, letters[np.minimum(starts, len(letters) - 1)]
         suspect = _REFUSED[np.minimum(sizes, _LARGE), begins]
-        rows = np.flatnonzero(suspect | (sizes < MIN_ID_LENGTH) | (sizes > MAX_ID_LENGTH))
+        rows = np.flatnonzero(suspect | (sizes < rules.shortest) | (sizes > rules.longest))
         if not len(rows):
             return ColumnValues(ids)
     few = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
     lengths = pc.utf8_length(few)
-    refused = pc.is_in(pc.utf8_lower(few), value_set=pa.array(sorted(REFUSED_IDS)))
-    short, long = pc.less(lengths, MIN_ID_LENGTH), pc.greater(lengths, MAX_ID_LENGTH)
+    refused = pc.is_in(pc.utf8_lower(few), value_set=pa.array(sorted(rules.refused), pa.string()))
+    short, long = pc.less(lengths, rules.shortest), pc.greater(lengths, rules.longest)
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
-        ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
-        ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
+        ("short_id", short, f"{name} {{}} has fewer than {rules.shortest} characters"),
+        ("long_id", long, f"{name} {{}} has more than {rules.longest} characters"),
     )
     return ColumnValues(ids, tuple(_issues_at(rows, checks, ids)))
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from .file import Snapshot
 
-_SCHEMA: Final = pa.schema([KEY_FIELD, *(pa.field(name, pa.string()) for name in ID_FIELDS)])
+# `field` is the place of the id's field among ID_FIELDS.
+_SCHEMA: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
 _ENTRY_BYTES: Final = 64  # about
 _ROWS: Final = 16_384
 
@@ -41,10 +42,15 @@ class KnownIds(SortedFile):
     loss = "then writes it anew, and leaves alone who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
-        """The ids of those keys that are known, in ascending order of keys: one in each row."""
+        """The ids of those keys that are known, in ascending order of keys: one in each row.
+
+        Each field has a column, and a row is null but in that of its id.
+        """
         for part, _, at, there in self.search(keys):
             if there.any():
-                yield part.rows.take(pa.array(at[there])).select(ID_FIELDS)
+                _, fields, ids = part.rows.take(pa.array(at[there])).columns
+                own = [pc.if_else(pc.equal(fields, place), ids, None) for place in range(len(ID_FIELDS))]
+                yield pa.RecordBatch.from_arrays(own, names=ID_FIELDS)
 
 
 class KnownIdsWriter(SortedFileWriter):
@@ -61,11 +67,11 @@ class KnownIdsWriter(SortedFileWriter):
         rows = np.flatnonzero(unknown)
         if len(rows):
             known = identifications.take(pa.array(rows))
-            own, named = dict.fromkeys(ID_FIELDS, pa.nulls(len(rows), pa.string())), np.zeros(len(rows), bool)
-            for name, ids in subject_of(known).columns(known):  # of several ids the leading one
-                own[name] = pc.if_else(pa.array(named), pa.scalar(None, pa.string()), ids)
-                named |= valid_mask(ids)
-            self._added.add(keys[rows], *own.values())
+            subject, fields = subject_of(known), np.zeros(len(rows), np.uint8)
+            for name in reversed(subject.fields):  # the leading one last, as it counts before the other
+                fields[valid_mask(known.column(name))] = ID_FIELDS.index(name)
+            ids = pc.coalesce(*(ids for _, ids in subject.columns(known)))
+            self._added.add(keys[rows], pa.array(fields), ids)
 
     def finish(self) -> int:
         """Write the new file in place of the old one; the number of its entries."""

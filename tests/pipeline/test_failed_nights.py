@@ -109,7 +109,7 @@ def dying_at(step: str) -> Iterator[None]:
 
 def known_ids(job: Job) -> list[str]:
     with KnownIds.open(job.state_dir / "ids.arrow") or pytest.fail("no ids") as known:
-        return list(known.between(0, 2**64).column("user_id").to_pylist())
+        return list(known.between(0, 2**64).column("id").to_pylist())
 
 
 def second(job: Job) -> list[dict[str, Any]]:
