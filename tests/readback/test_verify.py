@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from etl import Job, run, verify
-from etl.amplitude.user_profile import PROFILE_URL, profile_endpoint
+from etl.amplitude.requests import PROFILE_URL, profile_endpoint
 from etl.errors import DestinationError, SourceError, UsageError
 from etl.readback import Verified, verify_job
 from etl.readback.user_sample import UserSample
