@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
@@ -25,7 +26,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, SkipJsonSchema
 
 from .. import amplitude
 from ..amplitude.requests import UNREPEATABLE
@@ -33,7 +34,6 @@ from ..errors import JobError
 from ..text import html_table
 from . import words
 from .identification_spec import IdentificationEntry, identification_problems
-from .json_schema import editor_schema, unknown_key_remedy
 from .known_job import file_digest
 from .loading import Document, UnreadableError, document_of, read_document, read_file
 from .problems import (
@@ -58,6 +58,9 @@ from .sections import (
     with_sheet,
 )
 from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
+
+if TYPE_CHECKING:
+    from pydantic_core import core_schema
 
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
@@ -187,12 +190,6 @@ def _adapter() -> TypeAdapter[Job]:
     return TypeAdapter(Job)
 
 
-@cache
-def job_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a job file."""
-    return editor_schema(_adapter())
-
-
 def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = NO_VARIABLES) -> Job:
     """Make a job of the YAML or JSON text of a job file.
 
@@ -221,7 +218,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:
-        problems += validation_problems(error, lambda path: unknown_key_remedy(path, job_schema()))
+        problems += validation_problems(error, job_schema)
     else:
         problems += _job_problems(job, data)
     if problems or job is None:
@@ -318,3 +315,36 @@ def _ignore_problems(job: Job, given: Data) -> Iterator[Problem]:
         elif name not in operators_of:
             near = did_you_mean(name, [column for column in operators_of if column is not None])
             yield Problem(path, f"`{clipped(name)}` is not a column that the job sends{near}")
+
+
+# --- what editors know of a job file ---------------------------------------------------------------------
+
+
+@cache
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a job file."""
+    schema = _adapter().json_schema(schema_generator=_EditorSchema)
+    for section in (schema, *schema["$defs"].values()):
+        # Behind a docstring's first paragraph, lines `- KEY: text` have the texts of the keys.
+        section["description"], _, texts = section["description"].partition("\n\n")
+        keys = section["properties"]
+        for name, text in re.findall(r"^- (\S+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
+            if name in keys:
+                keys[name] = dict(sorted({**keys[name], "description": " ".join(text.split())}.items()))
+    return {"$schema": _EditorSchema.schema_dialect, **schema, "title": "propsync job"}
+
+
+class _EditorSchema(GenerateJsonSchema):
+    """Leaves out what only repeats the keys' names, and the defaults that mean an absent key."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if "$ref" in made or not isinstance(made.get("default"), str | int) or made["default"] == "":
+            made.pop("default", None)
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
