@@ -48,7 +48,7 @@ def run(
     (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
     Raises EtlError where the run can't begin or can't go on.
     """
-    from .job.api_key import read_api_key
+    from .job.known_job import read_api_key
     from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
@@ -118,7 +118,7 @@ def verify(
     """
     from functools import partial
 
-    from .job.api_key import read_secret_key
+    from .job.known_job import read_secret_key
     from .readback import verify_job
 
     key = read_secret_key(job, os.environ) if secret_key is None else secret_key
