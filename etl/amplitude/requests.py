@@ -53,25 +53,23 @@ UNSET_VALUE: Final = "-"
 REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 IDENTIFY_PATH: Final = "/identify"
 PROFILE_URL: Final = "https://profile-api.amplitude.com"
-_PROFILE_PATH: Final = "/v1/userprofile"
 
 
-def is_amplitude(endpoint: str) -> bool:
-    """Whether a base URL is one of Amplitude's own."""
-    hosts = {urlsplit(url).hostname for url in REGIONS.values()}
-    return (urlsplit(endpoint).hostname or "").rstrip(".") in hosts
+def region_of(endpoint: str) -> str | None:
+    """The region of a base URL of Amplitude's own; None for any other."""
+    regions = {urlsplit(url).hostname: region for region, url in REGIONS.items()}
+    return regions.get((urlsplit(endpoint).hostname or "").rstrip("."))
 
 
 def profile_endpoint(endpoint: str) -> str | None:
     """The base URL for reading users of an endpoint: its own, but for Amplitude's. None in the EU."""
-    if not is_amplitude(endpoint):
-        return endpoint
-    return None if urlsplit(endpoint).hostname == urlsplit(REGIONS["eu"]).hostname else PROFILE_URL
+    region = region_of(endpoint)
+    return endpoint if region is None else {"us": PROFILE_URL}.get(region)
 
 
 def profile_path(ids: Mapping[str, str]) -> str:
     """The path that asks for a user by `user_id` or `device_id`, with all properties."""
-    return f"{_PROFILE_PATH}?{urlencode({**ids, 'get_amp_props': 'true'})}"
+    return f"/v1/userprofile?{urlencode({**ids, 'get_amp_props': 'true'})}"
 
 
 # --- limits ----------------------------------------------------------------------------------------------

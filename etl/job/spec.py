@@ -22,6 +22,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    StringConstraints,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
@@ -53,7 +54,6 @@ from .sections import (
     CsvOptions,
     Destination,
     ExcelOptions,
-    Expanded,
     RunOptions,
     with_sheet,
 )
@@ -61,9 +61,6 @@ from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_
 
 if TYPE_CHECKING:
     from pydantic_core import core_schema
-
-Missing: TypeAlias = Literal["fail", "null"]
-PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
@@ -76,6 +73,7 @@ _NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 _Part = TypeVar("_Part")
 _Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
 _OutsideFile: TypeAlias = Annotated[_Part, SkipJsonSchema(), Field(init=False)]
+_Expanded: TypeAlias = Annotated[Text, AfterValidator(words.expanded), StringConstraints(min_length=1)]
 _KeptNulls: TypeAlias = Annotated[
     NullWords, AfterValidator(lambda words, info: info.context.setdefault("nulls", words))
 ]
@@ -120,7 +118,7 @@ class Job:
     __pydantic_config__ = SECTION
 
     name: Annotated[str, optional(Annotated[Text, AfterValidator(words.job_name)], "")] = ""
-    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key((), examples=["exports/users-*.parquet"])
+    source: Annotated[tuple[_Expanded, ...], as_list_of(Text)] = key((), examples=["exports/users-*.parquet"])
     csv: _Section[CsvOptions] = CsvOptions()
     # For the file alone: `excel` has it.
     sheet: InitVar[Text | None] = key(examples=["Users"])
@@ -129,10 +127,10 @@ class Job:
     )
     # For the file alone: every column spec has them in its own `nulls`, as specs are read after them.
     nulls: InitVar[_KeptNulls] = key((), examples=[["NULL", "\\N", "n/a", "-"]])
-    missing: Annotated[Missing, *_NULL_IS_A_WORD] = "fail"
+    missing: Annotated[Literal["fail", "null"], *_NULL_IS_A_WORD] = "fail"
     transform: words.FunctionName | None = key(examples=["package.module:function"])
     identification: IdentificationEntry = key(MISSING)
-    partial_families: PartialFamilies = "refuse"
+    partial_families: Literal["refuse", "reset"] = "refuse"
     destination: _Section[Destination] = Destination(amplitude.REGIONS["us"])
     # For the file alone: `changes` has it.
     absent: InitVar[Absent] = "keep"
