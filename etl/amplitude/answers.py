@@ -80,14 +80,18 @@ def quote_answer(body: bytes, *secrets: str) -> str:
 
     Of an HTML page only the title is quoted.
     """
-    text = body[: 16 * _MOST_CHARACTERS].removeprefix(_BOM).decode("utf-8", "replace")
+    begin = body[: 16 * _MOST_CHARACTERS]
+    text = begin.removeprefix(_BOM).decode("utf-8", "replace")
     if _PAGE.search(text):
         found = _TITLE.search(text)
         title = one_printable_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
         return f'an HTML page titled "{title}"' if title else "an HTML page"
     if text.count(_UNREADABLE) > len(text) // 4:
         return f"{len(body):,} unreadable bytes"
-    return one_printable_line(blotted(text, *secrets))[:_MOST_CHARACTERS]
+    line = one_printable_line(blotted(text, *secrets))
+    if len(begin) < len(body) and len(line) < 2 * _MOST_CHARACTERS:  # nearly all blanks
+        line = line.rpartition(" ")[0]  # the last word may be a part of a secret
+    return line[:_MOST_CHARACTERS]
 
 
 def blotted(text: str, *secrets: str) -> str:
