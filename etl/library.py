@@ -48,7 +48,7 @@ def run(
     (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
     Raises EtlError where the run can't begin or can't go on.
     """
-    from .job.api_key import read_api_key
+    from .job.known_job import read_api_key
     from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
@@ -116,14 +116,21 @@ def verify(
     `rate` is in reads a minute; what was sent less than `settle` seconds ago is waited for. `secret_key`
     None: from where the job says it is. Raises EtlError where nothing can be read back.
     """
-    from functools import partial
-
-    from .job.api_key import read_secret_key
+    from .job.known_job import read_secret_key
     from .readback import verify_job
 
     key = read_secret_key(job, os.environ) if secret_key is None else secret_key
-    verify_sample = partial(verify_job, sample=sample, seed=seed, rate=rate, settle=settle)
-    return verify_sample(job, _open(job, source), key, endpoint=endpoint, state_dir=state_dir)
+    return verify_job(
+        job,
+        _open(job, source),
+        key,
+        sample=sample,
+        seed=seed,
+        rate=rate,
+        settle=settle,
+        endpoint=endpoint,
+        state_dir=state_dir,
+    )
 
 
 def _settings(settings: Settings | None, options: Options) -> Settings:

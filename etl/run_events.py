@@ -1,25 +1,28 @@
-"""What a run reports: its events, the summary of how it ended, and who receives them.
-
-How it ended (status, exit code, reason and hint) is decided here, too.
-"""
+"""What a run reports: its events, how it ended (status, exit code, reason and hint), and who is told."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from .errors import EtlError, ExitCode
-from .model import Tally, counted_rows
+from .tally import Tally, counted_rows
 from .text import counted, html_table, one_line, span, visible
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Status: TypeAlias = Literal["finished", "limited", "stopped", "interrupted"]
+
+FAULT: Final = "this is a bug in propsync; please report it"
+_GO_ON: Final = "run the same command again"
+_REJECTS: Final = "see the rejects for the reasons; once fixed, that file is a source"
 
 _Number = TypeVar("_Number", int, float)
+
+
+# --- the summary -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Timing:
     that have a chunk or may get one, so the sum of the next six is the duration: `idle` (no chunk is ready),
     `user` (an earlier chunk with the same user is not committed yet), `rate` (the rate limit), `pause` (the
     destination slows the run down, or is away), `request` (an answer is awaited) and `commit` (the checkpoint
-    is written). `latency` has the 50th, 95th
-    and 99th percentile of the time to an answer; it is empty if no request was answered.
+    is written). `latency` has the 50th, 95th and 99th percentile of the time to an answer; it is empty if no
+    request was answered.
     """
 
     source: float = 0.0
@@ -47,9 +50,6 @@ class Timing:
     request: float = 0.0
     commit: float = 0.0
     latency: tuple[float, ...] = ()
-
-
-Status: TypeAlias = Literal["finished", "limited", "stopped", "interrupted"]
 
 
 def percentile(counts: Mapping[_Number, int], share: float) -> _Number:
@@ -92,6 +92,42 @@ class Summary:
         said = [(name, text) for name, text in (("reason", self.reason), ("hint", self.hint)) if text]
         took = [("requests", f"{self.tally.requests:,}"), ("time", span(self.seconds))]
         return html_table(f"{self.job}: {self.status}", [*counted_rows(self.tally), *took, *said])
+
+
+def not_begun(job: str) -> Summary:
+    """The summary of a run that could not begin."""
+    return Summary(job, Tally(), 0.0, 0, "stopped")
+
+
+def ended(summary: Summary, error: BaseException | None = None) -> Summary:
+    """The summary with its status, exit code, reason and hint; `error` is what ended the run, if anything.
+
+    A run that has finished stays finished, whatever went wrong after that.
+    """
+    if summary.status in {"finished", "limited"}:
+        rejected = summary.tally.rejected
+        if not rejected or summary.accepts_rejects:
+            return replace(summary, exit_code=int(ExitCode.DONE), reason=None, hint=None)
+        reason = f"{counted(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
+        return replace(summary, exit_code=int(ExitCode.REJECTS), reason=reason, hint=_REJECTS)
+    code, reason, hint = _why(error)
+    status: Status = "interrupted" if code == ExitCode.INTERRUPTED else "stopped"
+    return replace(summary, status=status, exit_code=int(code), reason=reason, hint=hint)
+
+
+def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
+    if isinstance(error, EtlError):
+        hint = None if error.hint is None else visible(error.hint)
+        return error.exit_code, "\n".join(map(visible, error.lines)), hint
+    from asyncio import CancelledError  # here, since `--help` must start fast
+
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        return ExitCode.INTERRUPTED, "interrupted", _GO_ON
+    # Without its message, which may hold anything that was in memory.
+    return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {_GO_ON}"
+
+
+# --- events ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,42 +223,7 @@ Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | 
 Listener: TypeAlias = Callable[[Event], None]
 
 
-FAULT: Final = "this is a bug in propsync; please report it"
-GO_ON: Final = "run the same command again"
-_REJECTS: Final = "see the rejects for the reasons; once fixed, that file is a source"
-
-
-def not_begun(job: str) -> Summary:
-    """The summary of a run that could not begin."""
-    return Summary(job, Tally(), 0.0, 0, "stopped")
-
-
-def ended(summary: Summary, error: BaseException | None = None) -> Summary:
-    """The summary with its status, exit code, reason and hint; `error` is what ended the run, if anything.
-
-    A run that has finished stays finished, whatever went wrong after that.
-    """
-    if summary.status in {"finished", "limited"}:
-        rejected = summary.tally.rejected
-        if not rejected or summary.accepts_rejects:
-            return replace(summary, exit_code=int(ExitCode.DONE), reason=None, hint=None)
-        reason = f"{counted(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
-        return replace(summary, exit_code=int(ExitCode.REJECTS), reason=reason, hint=_REJECTS)
-    code, reason, hint = _why(error)
-    status: Status = "interrupted" if code == ExitCode.INTERRUPTED else "stopped"
-    return replace(summary, status=status, exit_code=int(code), reason=reason, hint=hint)
-
-
-def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
-    if isinstance(error, EtlError):
-        hint = None if error.hint is None else visible(error.hint)
-        return error.exit_code, "\n".join(map(visible, error.lines)), hint
-    from asyncio import CancelledError  # here, since `--help` must start fast
-
-    if isinstance(error, KeyboardInterrupt | CancelledError):
-        return ExitCode.INTERRUPTED, "interrupted", GO_ON
-    # Without its message, which may hold anything that was in memory.
-    return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {GO_ON}"
+# --- who receives them -----------------------------------------------------------------------------------
 
 
 class Ending(AbstractContextManager["Ending"]):

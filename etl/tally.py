@@ -1,6 +1,6 @@
 """What became of the rows of a run: their counts, and the ranges of them that are committed.
 
-A checkpoint is made of these.
+A checkpoint is made of these. Row numbers count from 1, the first row after a header.
 """
 
 from __future__ import annotations
@@ -15,23 +15,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class RowRange:
-    """Rows `first` to `stop - 1` of file number `file` (0-based); `stop` None means to the file's end."""
-
-    file: int
-    first: int = 1
-    stop: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldRows:
-    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that aren't committed; all others are."""
-
-    row_range: RowRange
-    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +51,23 @@ ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
 def counted_rows(tally: Tally) -> list[tuple[str, str]]:
     """Return the law of rows, by name and in digits for people."""
     return [(name, f"{getattr(tally, name):,}") for name in ("rows", *ROW_ENDS)]
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """Rows `first` to `stop - 1` of file number `file` (0-based); `stop` None means to the file's end."""
+
+    file: int
+    first: int = 1
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that aren't committed; all others are."""
+
+    row_range: RowRange
+    rows: NDArray[np.int64]
 
 
 class RangeSet:

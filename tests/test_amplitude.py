@@ -272,7 +272,8 @@ def test_words_are_one_short_line_without_the_key(status: int, noise: bytes) -> 
 
 
 def test_the_key_is_blotted_out_before_the_answer_is_cut() -> None:
-    assert KEY[:10] not in quote_answer(b"x" * 490 + KEY.encode(), KEY)
+    for before in (b"x" * 490, b" " * 7990, b"refused" + b"\n" * 7983, b"\x01" * 7990):
+        assert KEY[:10] not in quote_answer(before + KEY.encode(), KEY)
 
 
 def batch_judged(status: int, told: object = None, **headers: str) -> Verdict:

@@ -19,7 +19,7 @@ import orjson
 
 Payload: TypeAlias = Mapping[object, object]
 
-MAX_ANSWER_CHARACTERS: Final = 500
+_MOST_CHARACTERS: Final = 500
 _MOST_TITLE: Final = 100  # characters of a page's title
 _MOST_PLACE: Final = 200  # characters of a redirect's target
 _MOST_LINES: Final = 10  # a text with more is a page of something, not a message
@@ -68,9 +68,9 @@ def refuses_key(body: bytes) -> bool:
         values = (payload.get("error"), payload.get("message"))
         messages = [value.get("message") if isinstance(value, dict) else value for value in values]
     else:
-        text = body[: 4 * MAX_ANSWER_CHARACTERS].removeprefix(_BOM).decode("utf-8", "replace")
+        text = body[: 4 * _MOST_CHARACTERS].removeprefix(_BOM).decode("utf-8", "replace")
         lines = text.splitlines()
-        if len(text) <= MAX_ANSWER_CHARACTERS and len(lines) <= _MOST_LINES:
+        if len(text) <= _MOST_CHARACTERS and len(lines) <= _MOST_LINES:
             messages = [text, *lines]
     return any(isinstance(text, str) and _KEY_REFUSED.fullmatch(text) for text in messages)
 
@@ -80,14 +80,18 @@ def quote_answer(body: bytes, *secrets: str) -> str:
 
     Of an HTML page only the title is quoted.
     """
-    text = body[: 16 * MAX_ANSWER_CHARACTERS].removeprefix(_BOM).decode("utf-8", "replace")
+    begin = body[: 16 * _MOST_CHARACTERS]
+    text = begin.removeprefix(_BOM).decode("utf-8", "replace")
     if _PAGE.search(text):
         found = _TITLE.search(text)
         title = one_printable_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
         return f'an HTML page titled "{title}"' if title else "an HTML page"
     if text.count(_UNREADABLE) > len(text) // 4:
         return f"{len(body):,} unreadable bytes"
-    return one_printable_line(blotted(text, *secrets))[:MAX_ANSWER_CHARACTERS]
+    line = one_printable_line(blotted(text, *secrets))
+    if len(begin) < len(body) and len(line) < 2 * _MOST_CHARACTERS:  # nearly all blanks
+        line = line.rpartition(" ")[0]  # the last word may be a part of a secret
+    return line[:_MOST_CHARACTERS]
 
 
 def blotted(text: str, *secrets: str) -> str:

@@ -1,11 +1,13 @@
-"""What Amplitude takes: fields, operators and events, every limit, and the rules of each transport."""
+"""What Amplitude takes: fields, operators, addresses, every limit, and the rules of each transport."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+
+# --- fields and operators --------------------------------------------------------------------------------
 
 MIN_ID_LENGTH: Final = 5
 MAX_ID_LENGTH: Final = 1024
@@ -66,16 +68,28 @@ LIST_OPERATORS: Final = frozenset({"$append", "$prepend", "$preInsert", "$postIn
 UNSET_VALUE: Final = "-"
 
 
-TransportName: TypeAlias = Literal["identify", "batch"]
+# --- addresses -------------------------------------------------------------------------------------------
 
 REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 IDENTIFY_PATH: Final = "/identify"
+PROFILE_URL: Final = "https://profile-api.amplitude.com"
 
 
-def is_amplitude(endpoint: str) -> bool:
-    """Whether a base URL is one of Amplitude's own."""
-    hosts = {urlsplit(url).hostname for url in REGIONS.values()}
-    return (urlsplit(endpoint).hostname or "").rstrip(".") in hosts
+def region_of(endpoint: str) -> str | None:
+    """The region of a base URL of Amplitude's own; None for any other."""
+    regions = {urlsplit(url).hostname: region for region, url in REGIONS.items()}
+    return regions.get((urlsplit(endpoint).hostname or "").rstrip("."))
+
+
+def profile_endpoint(endpoint: str) -> str | None:
+    """The base URL for reading users of an endpoint: its own, but for Amplitude's. None in the EU."""
+    region = region_of(endpoint)
+    return endpoint if region is None else {"us": PROFILE_URL}.get(region)
+
+
+def profile_path(ids: Mapping[str, str]) -> str:
+    """The path that asks for a user by `user_id` or `device_id`, with all properties."""
+    return f"/v1/userprofile?{urlencode({**ids, 'get_amp_props': 'true'})}"
 
 
 # --- limits ----------------------------------------------------------------------------------------------
@@ -97,10 +111,15 @@ MAX_EVENTS_BYTES: Final = 19_000_000  # of the 20 MB that /batch takes, before c
 # The smallest plan.
 DEFAULT_REQUESTS_PER_SECOND: Final = 100.0
 DEFAULT_RATE: Final = 1000.0  # identifications a second
+READS_PER_MINUTE: Final = 600.0  # of users
 
 THROTTLE_SECONDS: Final = 15.0  # the Identify page's wait after a 429
-BATCH_THROTTLE_SECONDS: Final = 30.0  # the Batch page's
 INSERT_ID_DAYS: Final = 7  # so long an insert_id that came before is known
+
+
+# --- transports ------------------------------------------------------------------------------------------
+
+TransportName: TypeAlias = Literal["identify", "batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +162,7 @@ TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
         body_bytes=MAX_EVENTS_BYTES,
         frame_bytes=len('{"api_key":"","events":}'),
         gzipped=True,
-        throttle_seconds=BATCH_THROTTLE_SECONDS,
+        throttle_seconds=30.0,  # the Batch page's wait after a 429
         counts_once=True,
         takes_time=True,
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from .answers import (
     Named,
@@ -111,10 +111,8 @@ Failure: TypeAlias = SlowDown | TryAgain
 Verdict: TypeAlias = Accepted | Refused | SlowDown | TryAgain | Stop
 
 _CHECK_KEY: Final = "check the API key, and that the project lives in the region of `destination.region`"
-_CHECK_URL: Final = (
-    "check the base URL (`destination.region` or --endpoint), and what stands between here and it, such as "
-    "a proxy or a portal"
-)
+_CHECK_URL: Final = "check the base URL (`destination.region` or --endpoint)"
+_CHECK_WAY: Final = f"{_CHECK_URL}, and what stands between here and it, such as a proxy or a portal"
 _IN_ANSWERS: Final = 60  # characters of a Retry-After that are shown
 
 
@@ -199,14 +197,82 @@ def _failure(response: Response, message: str) -> Verdict:
     if 300 <= status < 400:
         target = redirect_target(response.headers.get("Location") or "", *response.secrets)
         to = f" to {target}" if target else ""
-        return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {_CHECK_URL}")
+        return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {_CHECK_WAY}")
     if response.is_2xx:
         remedy = "a relay of your own that answers so needs `trust_status: true` under `destination`"
         return Stop(f"unexpected answer {answer}, which doesn't say that anything was accepted", remedy)
-    return Stop(f"unexpected answer {answer}", _CHECK_URL)
+    return Stop(f"unexpected answer {answer}", _CHECK_WAY)
 
 
 def describe(verdict: Failure) -> str:
     """The server's message, with its status and for how long it asked to wait."""
     message = verdict.message if isinstance(verdict, TryAgain) else f"429 {verdict.message}".rstrip()
     return f"{message} (Retry-After: {verdict.asked})" if verdict.asked else message
+
+
+# --- users who are read back -----------------------------------------------------------------------------
+
+_UNSEEN: Final = "not seen before"  # "User id and device id not seen before"
+_TOO_MANY: Final = "requests per minute exceeds"
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """A user or device as it is read back.
+
+    `user_id` None: the device has no user. `groups` None: the answer doesn't have them. `fields` are all
+    other texts of the answer, by name.
+    """
+
+    user_id: str | None
+    device_ids: tuple[str, ...]
+    properties: Mapping[str, Any]
+    groups: Mapping[str, Any] | None
+    fields: Mapping[str, str]
+
+    @classmethod
+    def of(cls, data: Payload) -> Self:
+        """The profile in the `userData` of an answer."""
+        fields = {str(name): value for name, value in data.items() if isinstance(value, str)}
+        properties, groups, devices = (data.get(key) for key in ("amp_props", "groups", "device_ids"))
+        named = devices if isinstance(devices, list) else [data.get("device_id")]
+        return cls(
+            user_id=fields.get("user_id") or None,
+            device_ids=tuple(one for one in named if isinstance(one, str)),
+            properties=properties if isinstance(properties, dict) else {},
+            groups=groups if isinstance(groups, dict) else None,
+            fields=fields,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """There is no such user. Unless `stated`, it is a bare 404, which a wrong base URL has, too."""
+
+    stated: bool
+
+
+ProfileVerdict: TypeAlias = UserProfile | Unseen | SlowDown | TryAgain | Stop
+
+
+def classify_profile(response: Response) -> ProfileVerdict:
+    """The verdict of an answer of the User Profile API; its message has at most 500 characters."""
+    payload = json_object(response.body)
+    error, message = payload.get("error"), quote_answer(response.body, *response.secrets)
+    if response.status == 401:
+        remedy = "check the secret key: it is another one than the API key, and of the same project"
+        return KeyRefused(message, remedy)
+    if isinstance(error, str) and _TOO_MANY in error:
+        return SlowDown(response.wait, message, response.asked)
+    if response.status in {200, 400, 404} and isinstance(error, str) and _UNSEEN in error:
+        return Unseen(stated=True)
+    if response.status == 404:
+        return Unseen(stated=isinstance(error, str))
+    if response.status != 200:
+        verdict = classify_response(response)
+        if isinstance(verdict, SlowDown | TryAgain | Stop) and not isinstance(verdict, KeyRefused):
+            return verdict
+        return Stop(f"unexpected answer {response.status} {message}".rstrip(), _CHECK_URL)
+    if isinstance(data := payload.get("userData"), dict):
+        return UserProfile.of(data)
+    return TryAgain(False, f"no usable answer: 200 {message or 'with an empty body'}", status=200)

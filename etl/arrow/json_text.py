@@ -1,4 +1,4 @@
-"""JSON in columns, exactly as a source writes it, and record batches as JSON lines.
+"""JSON text in columns, exactly as a source writes it, and columns as JSON lines.
 
 Every digit is kept, and nothing but JSON passes for JSON. Columns whose values differ in kind have the type
 `JSON`: one JSON text for each value. A column of strings may carry JSON text into the lines, too. It travels
@@ -26,18 +26,10 @@ from .layout import FlatLists, is_list
 
 JsonKind: TypeAlias = Literal["typed", "nested", "huge"]
 RowIndices: TypeAlias = NDArray[np.int64]
+# Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
+Splice: TypeAlias = Callable[[bytes], bytes]
 
 EXACT_FLOAT: Final = 2**53  # up to it a float holds every whole number
-# Only numbers beyond 64 bits have so many digits; orjson makes floats of these.
-_SAFE_DIGITS: Final = 19
-_DIGITS_AS_ZEROS: Final = bytes(ord("0") if sign in b"0123456789" else ord(" ") for sign in range(256))
-# Python refuses to read whole numbers of thousands of digits; longer ones than this are beyond every float.
-_MOST_DIGITS: Final = 400
-_INFINITE: Final = f"infinite{secrets.token_hex(8)}"
-_INT64: Final = range(-(2**63), 2**63)
-_UINT64: Final = range(2**64)
-# Of values whose type Arrow doesn't find by itself.
-_TYPES: Final = {"unsigned": pa.uint64(), "list of str": pa.list_(pa.string())}
 
 
 class JsonType(pa.ExtensionType):  # type: ignore[misc]
@@ -74,6 +66,20 @@ def json_as_text(values: pa.ExtensionArray) -> pa.Array:
 def json_column(texts: list[str | None] | pa.StringArray) -> pa.ExtensionArray:
     """Make a column of JSON values, shape (n,), from their texts."""
     return pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
+
+
+# --- every digit -----------------------------------------------------------------------------------------
+
+# Only numbers beyond 64 bits have so many digits; orjson makes floats of these.
+_SAFE_DIGITS: Final = 19
+_DIGITS_AS_ZEROS: Final = bytes(ord("0") if sign in b"0123456789" else ord(" ") for sign in range(256))
+# Python refuses to read whole numbers of thousands of digits; longer ones than this are beyond every float.
+_MOST_DIGITS: Final = 400
+_INFINITE: Final = f"infinite{secrets.token_hex(8)}"
+_DECODER: Final = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else float(digits),
+    parse_constant=int,  # a ValueError: NaN and Infinity are not JSON
+)
 
 
 def load_json(text: str | bytes) -> Any:
@@ -121,10 +127,12 @@ def _with_words(value: Any) -> Any:
     return [_with_words(element) for element in value] if isinstance(value, list) else value
 
 
-_DECODER: Final = json.JSONDecoder(
-    parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else float(digits),
-    parse_constant=int,  # a ValueError: NaN and Infinity are not JSON
-)
+# --- kinds of values -------------------------------------------------------------------------------------
+
+_INT64: Final = range(-(2**63), 2**63)
+_UINT64: Final = range(2**64)
+# Of values whose type Arrow doesn't find by itself.
+_TYPES: Final = {"unsigned": pa.uint64(), "list of str": pa.list_(pa.string())}
 
 
 def group_by_kind(texts: Iterable[str | None]) -> Iterator[tuple[JsonKind, RowIndices, pa.Array]]:
@@ -176,16 +184,10 @@ def _classified(text: str) -> tuple[str, object]:
     return f"list of {kind.__name__}", elements
 
 
-# Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
-Splice: TypeAlias = Callable[[bytes], bytes]
+# --- JSON lines ------------------------------------------------------------------------------------------
 
 # Looking for newlines takes as much memory as what is looked at, so it is done in parts of this many bytes.
 _AT_ONCE: Final = 1 << 20
-_START: Final = np.zeros(1, dtype=np.int64)
-_OPEN: Final = f"\x00{secrets.token_hex(8)}("
-_CLOSE: Final = f"){secrets.token_hex(8)}\x00"
-_OPEN_IN_JSON: Final = orjson.dumps(_OPEN)[:-1]
-_CLOSE_IN_JSON: Final = orjson.dumps(_CLOSE)[1:]
 
 
 def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Splice | None = None) -> bytes:
@@ -198,12 +200,24 @@ def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Sp
     return splice(stream.getvalue()) if splice else stream.getvalue()
 
 
+def _rebuilt(column: pa.Array) -> pa.Array:
+    """The same values; structs are built anew from their fields, which aren't copied.
+
+    arro3 (seen in 0.9) applies the offset of a struct within a struct twice, and reads past its end.
+    """
+    if not pa.types.is_struct(column.type) or not column.type.num_fields:
+        return column
+    fields = [_rebuilt(column.field(number)) for number in range(column.type.num_fields)]
+    nulls = column.is_null() if column.null_count else None
+    return pa.StructArray.from_arrays(fields, fields=list(column.type), mask=nulls)
+
+
 def line_ends(lines: bytes) -> NDArray[np.int64]:
     """Where n lines end, behind their newlines; shape (n + 1,), it begins with 0."""
     letters = np.frombuffer(lines, dtype=np.uint8)
     starts = range(0, len(letters), _AT_ONCE)
     ends = [np.flatnonzero(letters[at : at + _AT_ONCE] == ord("\n")) + (at + 1) for at in starts]
-    return np.concatenate([_START, *ends])
+    return np.concatenate([[0], *ends])
 
 
 def json_texts(values: pa.Array) -> pa.Array:
@@ -217,16 +231,12 @@ def json_texts(values: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 
-def _rebuilt(column: pa.Array) -> pa.Array:
-    """The same values; structs are built anew from their fields, which aren't copied.
+# --- marked JSON -----------------------------------------------------------------------------------------
 
-    arro3 (seen in 0.9) applies the offset of a struct within a struct twice, and reads past its end.
-    """
-    if not pa.types.is_struct(column.type) or not column.type.num_fields:
-        return column
-    fields = [_rebuilt(column.field(number)) for number in range(column.type.num_fields)]
-    nulls = column.is_null() if column.null_count else None
-    return pa.StructArray.from_arrays(fields, fields=list(column.type), mask=nulls)
+_OPEN: Final = f"\x00{secrets.token_hex(8)}("
+_CLOSE: Final = f"){secrets.token_hex(8)}\x00"
+_OPEN_IN_JSON: Final = orjson.dumps(_OPEN)[:-1]
+_CLOSE_IN_JSON: Final = orjson.dumps(_CLOSE)[1:]
 
 
 def mark_json(texts: pa.Array) -> pa.Array:

@@ -1,9 +1,4 @@
-"""How Arrow lays out columns, as numpy arrays and as plain types: texts, lists, masks and structs.
-
-Arrow data from outside becomes safe to work on (`plain_batch`): every kernel takes its types. Dictionaries,
-run-end encodings and views are ways to store values and not types of them, so they come out as their values,
-at every level of nesting; unions, which few kernels take, come out as text.
-"""
+"""How columns are laid out: texts, lists and masks as numpy arrays, value columns in structs, plain types."""
 
 from __future__ import annotations
 
@@ -19,6 +14,10 @@ from numpy.typing import NDArray
 from .. import amplitude
 
 RowMask: TypeAlias = NDArray[np.bool_]
+FieldPath: TypeAlias = tuple[str, ...]
+
+# --- masks, texts and lists ------------------------------------------------------------------------------
+
 # All of Arrow's types of lists.
 _LIST_TYPES: Final = (
     pa.ListType,
@@ -117,7 +116,7 @@ def maps_of(lists: FlatLists, keys: pa.Array, items: pa.Array, keep: RowMask | N
     return pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])
 
 
-FieldPath = tuple[str, ...]
+# --- value columns of identifications --------------------------------------------------------------------
 
 
 def field_groups(paths: Sequence[FieldPath]) -> Iterator[list[FieldPath]]:
@@ -182,6 +181,11 @@ def all_null(columns: Sequence[pa.Array]) -> RowMask:
     return null
 
 
+# --- plain types -----------------------------------------------------------------------------------------
+
+# Arrow data from outside becomes safe to work on: every kernel takes its types. Dictionaries, run-end
+# encodings and views are ways to store values and not types of them, so they come out as their values, at
+# every level of nesting; unions, which few kernels take, come out as text.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 

@@ -172,7 +172,7 @@ class Invocation:
 
     def set_job(self, job: Job | KnownJob) -> None:
         """Note a job's name and its key, so that no message shows the key, wherever it may come from."""
-        from ..job.api_key import read_api_key
+        from ..job.known_job import read_api_key
 
         self.job = job.name
         with suppress(EtlError):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import Fault, JobError, SourceError
 from ..text import one_line
@@ -117,8 +118,8 @@ def faults(problems: Iterable[Problem], lines: Mapping[KeyPath, int]) -> list[Fa
     return list(found)
 
 
-def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]) -> Iterator[Problem]:
-    """All problems of a validation, as sentences. `remedy` ends the message about an unknown key."""
+def validation_problems(error: ValidationError, schema: Callable[[], dict[str, Any]]) -> Iterator[Problem]:
+    """All problems of a validation, as sentences; `schema` makes the JSON Schema, which knows all keys."""
     for number, details in enumerate(error.errors(include_url=False)):
         path = tuple(key for key in details["loc"] if key != "[key]")
         found = details.get("ctx", {}).get("error")
@@ -131,11 +132,49 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
             if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
                 yield Problem(path, f"`{clipped(key)}`{_NO_SECRETS}")
             else:
-                end = remedy(path) if number < MAX_SUGGESTIONS else ""
+                end = _unknown_key_remedy(path, schema()) if number < MAX_SUGGESTIONS else ""
                 yield Problem(path, f"unknown key `{clipped(key)}`{end}")
         else:
             message = _about(path, _end(details))
             yield Problem(path[:-1] if details["type"] == "missing" else path, message)
+
+
+def _unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
+    """The end of a message about an unknown key: where it belongs, or which key was probably meant."""
+    word = str(path[-1])
+    if len(path) <= 2:
+        if word in schema["properties"]:
+            return "; it belongs at the top level"
+        for section, part in schema["properties"].items():
+            # Under `identification` it is rather the name of a property, such as `plan`.
+            known = any(word in one.get("properties", ()) for one in _alternatives(part, schema))
+            if known and (section, path[0]) != ("run", "identification"):
+                return f"; it belongs under `{section}`"
+    owner = schema
+    for key in path[:-1]:
+        parts = _alternatives(owner, schema)
+        if isinstance(key, int):
+            owner = next((one["items"] for one in parts if "items" in one), owner)
+        else:
+            named = (one["properties"][key] for one in parts if key in one.get("properties", ()))
+            unnamed = (one["additionalProperties"] for one in parts if one.get("additionalProperties"))
+            owner = next(chain(named, unnamed), {})
+    # Steps without an argument are words in place of a mapping.
+    parts = _alternatives(owner, schema)
+    words = [key for kind in ("properties", "enum") for one in parts for key in one.get(kind, ())]
+    if path[:-1] == ("identification",) and nearest(word, words) is None:
+        return "; properties belong under `user_properties`"
+    return did_you_mean(word, words)
+
+
+def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a schema refers to or has the choice of, itself among them."""
+    found = [part]
+    if "$ref" in part:
+        found += _alternatives(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
+    for one in part.get("anyOf", ()):
+        found += _alternatives(one, schema)
+    return found
 
 
 def _about(path: KeyPath, end: str) -> str:

@@ -14,7 +14,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
-    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -27,7 +26,6 @@ from .words import SECTION, Flag, Text, key, keyed_section, matching, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
-Expanded: TypeAlias = Annotated[Text, AfterValidator(words.expanded), StringConstraints(min_length=1)]
 
 # --- how the files of a source are written ---------------------------------------------------------------
 

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    StringConstraints,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, SkipJsonSchema
 
 from .. import amplitude
 from ..amplitude.requests import UNREPEATABLE
@@ -33,7 +35,6 @@ from ..errors import JobError
 from ..text import html_table
 from . import words
 from .identification_spec import IdentificationEntry, identification_problems
-from .json_schema import editor_schema, unknown_key_remedy
 from .known_job import file_digest
 from .loading import Document, UnreadableError, document_of, read_document, read_file
 from .problems import (
@@ -53,14 +54,13 @@ from .sections import (
     CsvOptions,
     Destination,
     ExcelOptions,
-    Expanded,
     RunOptions,
     with_sheet,
 )
 from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
 
-Missing: TypeAlias = Literal["fail", "null"]
-PartialFamilies: TypeAlias = Literal["refuse", "reset"]
+if TYPE_CHECKING:
+    from pydantic_core import core_schema
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
@@ -73,6 +73,7 @@ _NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 _Part = TypeVar("_Part")
 _Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
 _OutsideFile: TypeAlias = Annotated[_Part, SkipJsonSchema(), Field(init=False)]
+_Expanded: TypeAlias = Annotated[Text, AfterValidator(words.expanded), StringConstraints(min_length=1)]
 _KeptNulls: TypeAlias = Annotated[
     NullWords, AfterValidator(lambda words, info: info.context.setdefault("nulls", words))
 ]
@@ -117,7 +118,7 @@ class Job:
     __pydantic_config__ = SECTION
 
     name: Annotated[str, optional(Annotated[Text, AfterValidator(words.job_name)], "")] = ""
-    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key((), examples=["exports/users-*.parquet"])
+    source: Annotated[tuple[_Expanded, ...], as_list_of(Text)] = key((), examples=["exports/users-*.parquet"])
     csv: _Section[CsvOptions] = CsvOptions()
     # For the file alone: `excel` has it.
     sheet: InitVar[Text | None] = key(examples=["Users"])
@@ -126,10 +127,10 @@ class Job:
     )
     # For the file alone: every column spec has them in its own `nulls`, as specs are read after them.
     nulls: InitVar[_KeptNulls] = key((), examples=[["NULL", "\\N", "n/a", "-"]])
-    missing: Annotated[Missing, *_NULL_IS_A_WORD] = "fail"
+    missing: Annotated[Literal["fail", "null"], *_NULL_IS_A_WORD] = "fail"
     transform: words.FunctionName | None = key(examples=["package.module:function"])
     identification: IdentificationEntry = key(MISSING)
-    partial_families: PartialFamilies = "refuse"
+    partial_families: Literal["refuse", "reset"] = "refuse"
     destination: _Section[Destination] = Destination(amplitude.REGIONS["us"])
     # For the file alone: `changes` has it.
     absent: InitVar[Absent] = "keep"
@@ -187,12 +188,6 @@ def _adapter() -> TypeAdapter[Job]:
     return TypeAdapter(Job)
 
 
-@cache
-def job_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a job file."""
-    return editor_schema(_adapter())
-
-
 def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = NO_VARIABLES) -> Job:
     """Make a job of the YAML or JSON text of a job file.
 
@@ -221,7 +216,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:
-        problems += validation_problems(error, lambda path: unknown_key_remedy(path, job_schema()))
+        problems += validation_problems(error, job_schema)
     else:
         problems += _job_problems(job, data)
     if problems or job is None:
@@ -312,3 +307,36 @@ def _ignore_problems(job: Job, given: Data) -> Iterator[Problem]:
         elif name not in operators_of:
             near = did_you_mean(name, [column for column in operators_of if column is not None])
             yield Problem(path, f"`{clipped(name)}` is not a column that the job sends{near}")
+
+
+# --- what editors know of a job file ---------------------------------------------------------------------
+
+
+@cache
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a job file."""
+    schema = _adapter().json_schema(schema_generator=_EditorSchema)
+    for section in (schema, *schema["$defs"].values()):
+        # Behind a docstring's first paragraph, lines `- KEY: text` have the texts of the keys.
+        section["description"], _, texts = section["description"].partition("\n\n")
+        keys = section["properties"]
+        for name, text in re.findall(r"^- (\S+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
+            if name in keys:
+                keys[name] = dict(sorted({**keys[name], "description": " ".join(text.split())}.items()))
+    return {"$schema": _EditorSchema.schema_dialect, **schema, "title": "propsync job"}
+
+
+class _EditorSchema(GenerateJsonSchema):
+    """Leaves out what only repeats the keys' names, and the defaults that mean an absent key."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if "$ref" in made or not isinstance(made.get("default"), str | int) or made["default"] == "":
+            made.pop("default", None)
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False

@@ -166,7 +166,7 @@ def at_endpoint(job: Job, settings: Settings) -> Job:
         except ValueError as error:
             raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
         job = replace(job, destination=replace(job.destination, endpoint=checked))
-    if job.destination.trust_status and amplitude.is_amplitude(job.destination.endpoint):
+    if job.destination.trust_status and amplitude.region_of(job.destination.endpoint):
         message = "`trust_status` is for a relay of your own: Amplitude's own answers say what was accepted"
         raise JobError(
             job.file,

@@ -13,9 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..amplitude.requests import REGIONS
-from ..amplitude.responses import Accepted, KeyRefused, SlowDown
-from ..amplitude.user_profile import UserProfile, profile_endpoint
+from ..amplitude.requests import REGIONS, profile_endpoint
+from ..amplitude.responses import Accepted, KeyRefused, SlowDown, UserProfile
 from ..checkpoint import StateDir
 from ..checkpoint.run_records import Capabilities, Finding
 from ..errors import DestinationError

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from ..amplitude.requests import IDENTIFY_PATH, THROTTLE_SECONDS
+from ..amplitude.requests import IDENTIFY_PATH, READS_PER_MINUTE, THROTTLE_SECONDS, profile_path
 from ..amplitude.responses import (
     Accepted,
     KeyRefused,
@@ -15,11 +15,13 @@ from ..amplitude.responses import (
     SlowDown,
     Stop,
     TryAgain,
+    Unseen,
+    UserProfile,
     Verdict,
+    classify_profile,
     classify_response,
     describe,
 )
-from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, UserProfile, classify_profile, profile_path
 from ..errors import DestinationError, EtlError
 from ..sender import Backoff, Clock, RateLimiter
 from ..sender.http import HttpSession

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..amplitude.requests import MAX_SAFE_INTEGER, MAX_STRING_LENGTH, OPERATORS, STRING_FIELDS
-from ..amplitude.user_profile import UserProfile
+from ..amplitude.responses import UserProfile
 from ..arrow.json_text import Splice, json_lines
 from ..snapshot import KeyFilter
 from ..subject import Subject, id_keys, mix_bits, names_device_alone, user_keys
@@ -30,7 +30,7 @@ from ..subject import Subject, id_keys, mix_bits, names_device_alone, user_keys
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..amplitude.user_profile import UserProfile
+    from ..amplitude.responses import UserProfile
 
 _MOST_OLDER: Final = 8  # earlier values that are kept of a property
 _TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}

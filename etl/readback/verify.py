@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, profile_endpoint
+from ..amplitude.requests import READS_PER_MINUTE, profile_endpoint
+from ..amplitude.responses import Unseen
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import DestinationError, EtlError, SourceError, UsageError
 from ..job.spec import Job

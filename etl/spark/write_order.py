@@ -18,7 +18,7 @@ from ..checkpoint import StateDir
 from ..cli.options import form_of, settings_of
 from ..encoder import Limits
 from ..errors import UsageError
-from ..job.api_key import read_api_key
+from ..job.known_job import read_api_key
 from ..job.problems import check_columns, did_you_mean
 from ..job.run_options import RUN_OPTIONS
 from ..job.spec import Job

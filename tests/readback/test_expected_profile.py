@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.user_profile import UserProfile
+from etl.amplitude.responses import UserProfile
 from etl.readback.user_sample import ExpectedProfile, is_same
 from etl.sandbox.profiles import Profile, cut, update
 from tests.examples import each_row, examples

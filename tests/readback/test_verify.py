@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from etl import Job, run, verify
-from etl.amplitude.user_profile import PROFILE_URL, profile_endpoint
+from etl.amplitude.requests import PROFILE_URL, profile_endpoint
 from etl.errors import DestinationError, SourceError, UsageError
 from etl.readback import Verified, verify_job
 from etl.readback.user_sample import UserSample
@@ -253,7 +253,8 @@ def test_only_an_answer_that_says_so_means_that_a_user_is_missing(
 
 def test_amplitude_is_read_in_the_us_only() -> None:
     assert profile_endpoint("https://api2.amplitude.com") == PROFILE_URL
-    assert profile_endpoint("https://api.eu.amplitude.com") is None
+    for url in ("https://api.eu.amplitude.com", "https://API.eu.amplitude.com./"):  # a dot may end a name
+        assert profile_endpoint(url) is None
     assert profile_endpoint("http://127.0.0.1:1") == "http://127.0.0.1:1"
     with pytest.raises(UsageError, match="EU"):
         verify(Job.of({"identification": {"user_id": "id"}}), users(1), secret_key="s", endpoint="eu")

@@ -48,7 +48,7 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
       AMPLITUDE_API_KEY=... propsync probe job.yml
       propsync probe job.yml --limits --yes --json    (on a test project)
     """
-    from ...job.api_key import read_api_key, read_secret_key
+    from ...job.known_job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits
     from ...readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
     from ...text import size

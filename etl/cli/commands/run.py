@@ -75,7 +75,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
             reporter.open(channels, dry_run=dry_run)
         if not dry_run:
             reporter.keep_history(flags["state_dir"] or loaded.state_dir)
-        from ...job.api_key import read_api_key
+        from ...job.known_job import read_api_key
         from ...pipeline.run import run_job
 
         release()

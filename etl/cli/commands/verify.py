@@ -51,7 +51,7 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
       propsync verify job.yml exports/new.csv --sample 2000 --json
       propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)
     """
-    from ...job.api_key import read_secret_key
+    from ...job.known_job import read_secret_key
     from ...readback import reading_endpoint, verify_job
 
     # `rate` in the job file is another one than that of reads.

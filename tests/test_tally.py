@@ -1,14 +1,15 @@
-"""The safe point never passes an unsettled row."""
+"""Tallies add up field by field, and the safe point never passes an unsettled row."""
 
 from __future__ import annotations
+
+from dataclasses import astuple, fields
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.model import HeldRows, RowRange
-from etl.tally import RangeSet
+from etl.tally import HeldRows, RangeSet, RowRange, Tally
 
 ROW_RANGES = st.lists(
     st.builds(
@@ -19,6 +20,12 @@ ROW_RANGES = st.lists(
     ),
     max_size=20,
 )
+
+
+def test_every_count_is_added() -> None:
+    one = Tally(*range(1, len(fields(Tally)) + 1))
+    other = Tally(*range(100, 100 + len(fields(Tally))))
+    assert astuple(one + other) == tuple(a + b for a, b in zip(astuple(one), astuple(other), strict=True))
 
 
 def settled_rows(row_ranges: list[RowRange], file: int) -> set[int]:
