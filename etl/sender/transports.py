@@ -1,6 +1,6 @@
 """The ways into Amplitude, one class each: what it takes, how a request is written, what an answer means.
 
-A new one is a class here with an entry in `TRANSPORTS`, and its rules in `amplitude.limits`.
+A new one is a class here with an entry in `TRANSPORTS`, and its rules in `amplitude.requests`.
 """
 
 from __future__ import annotations
