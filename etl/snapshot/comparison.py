@@ -1,4 +1,4 @@
-"""Rows compared with the snapshot's entries of their users and devices.
+"""Rows compared with the snapshot's entries of their users and devices; and whose entries no row names.
 
 A row that names a device alone is about the user to whom the device was linked: links are for good. It counts
 for the user's entry, too, or its values would be taken for unchanged when the user's own rows come again.
