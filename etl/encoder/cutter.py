@@ -17,11 +17,11 @@ from ..model import Reject
 from ..subject import Keys
 from .merge import WHOLE_SHARE, Shares
 
-Sizes: TypeAlias = NDArray[np.int64]
+_Sizes: TypeAlias = NDArray[np.int64]
 
 # A chunk ends after so many source rows per identification it may hold, so that a long range of rejected
 # or unchanged rows is committed bit by bit.
-ROWS_PER_IDENTIFICATION = 64
+_ROWS_PER_IDENTIFICATION: Final = 64
 _FAR: Final = 1 << 62
 _ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
 _OBJECT: Final = 300  # of a reject without its texts
@@ -44,7 +44,7 @@ class Limits:
     @property
     def rows(self) -> int:
         """The most source rows of a chunk."""
-        return self.identifications * ROWS_PER_IDENTIFICATION
+        return self.identifications * _ROWS_PER_IDENTIFICATION
 
 
 class ChunkBorder(NamedTuple):
@@ -62,7 +62,7 @@ class Held(NamedTuple):
     upto: NDArray[np.int64]
 
     @classmethod
-    def of(cls, numbers: NDArray[np.int64], sizes: Sizes, rejects: Sequence[Reject] = ()) -> Self:
+    def of(cls, numbers: NDArray[np.int64], sizes: _Sizes, rejects: Sequence[Reject] = ()) -> Self:
         """What is kept of rows that are sent (their numbers and bytes, shape (k,)), and of rejects."""
         if rejects:
             letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
@@ -159,15 +159,15 @@ def _unmixed(keys: Keys) -> int:
 # --- what a chunk keeps beside its body: by row, so that borders don't depend on batches -----------------
 
 
-def row_bytes(rows: pa.RecordBatch) -> Sizes:
+def row_bytes(rows: pa.RecordBatch) -> _Sizes:
     """About how many bytes of Arrow's buffers belong to each row, shape (n,). It depends on the row alone."""
-    sizes: Sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns)
+    sizes: _Sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns)
     for column in rows.columns:
         sizes += _bytes(column)
     return sizes
 
 
-def _bytes(values: pa.Array) -> Sizes | int:
+def _bytes(values: pa.Array) -> _Sizes | int:
     """Of each value beside its entry in a buffer; an int where that is the same for all."""
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -176,7 +176,7 @@ def _bytes(values: pa.Array) -> Sizes | int:
         return _bytes(values.cast(pa.large_binary()))
     if kind in _TEXTS:
         lengths = pc.binary_length(values)
-        counts: Sizes = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
+        counts: _Sizes = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
         return counts
     if pa.types.is_struct(kind):
         return sum(map(_bytes, values.flatten()), start=_ENTRY * kind.num_fields)

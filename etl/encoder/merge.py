@@ -23,13 +23,13 @@ from ..arrow.json_text import concat_values, dump_json, json_texts, load_json, m
 from ..arrow.layout import FieldPath, FlatLists, field_groups, nested_rows, valid_mask, value_columns
 from ..subject import subject_of
 
-Indices = NDArray[np.int64]
+Shares: TypeAlias = NDArray[np.int64]
+_Indices: TypeAlias = NDArray[np.int64]
+_Numbers: TypeAlias = NDArray[np.float64]
 
 # For these the values of the last row come first.
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
 _DISTINCT = frozenset({"$preInsert", "$postInsert"})
-Shares: TypeAlias = NDArray[np.int64]
-_Numbers: TypeAlias = NDArray[np.float64]
 
 WHOLE_SHARE: Final = 1 << 40
 _MOST: Final = 2 * WHOLE_SHARE  # of one row; thousands of them can be added up
@@ -40,14 +40,14 @@ _DECIMAL_DIGITS: Final = 38
 _ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
 
 
-def group_users(identifications: pa.RecordBatch) -> Indices:
+def group_users(identifications: pa.RecordBatch) -> _Indices:
     """Number the users 0..k-1 in order of appearance; shape (n,). Compares ids, not keys."""
     codes = np.zeros(identifications.num_rows, dtype=np.int64)
     for _, ids in subject_of(identifications).columns(identifications):
         encoded = ids.dictionary_encode(null_encoding="encode")
         indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = codes * (len(encoded.dictionary) + 1) + indices
-    users: Indices = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
+    users: _Indices = pa.array(codes).dictionary_encode().indices.to_numpy().astype(np.int64)
     return users
 
 
@@ -65,7 +65,7 @@ def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return nested_rows({path: concat_values(some) for path, some in columns.items()})
 
 
-def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
+def merge_rows(identifications: pa.RecordBatch, groups: _Indices) -> pa.RecordBatch:
     """One identification a group, in order of group number; shape (groups.max() + 1,), the same fields.
 
     `groups` (int64, shape (n,)) names each row's user. Types stay, but that sums are as wide as Arrow's sums.
@@ -94,7 +94,7 @@ def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBat
     return nested_rows({path: merged[path] for path in found})
 
 
-def _total(column: pa.Array, groups: Indices, users: int) -> pa.Array:
+def _total(column: pa.Array, groups: _Indices, users: int) -> pa.Array:
     """Sums by user; null where every row is null. Whole numbers have a whole sum, if they are all."""
     kind = column.type
     if pa.types.is_string(kind):  # marked
@@ -116,7 +116,7 @@ def _total(column: pa.Array, groups: Indices, users: int) -> pa.Array:
     return sums["value_sum"].combine_chunks()
 
 
-def _joined(column: pa.Array, groups: Indices, users: int, operator: str) -> pa.Array:
+def _joined(column: pa.Array, groups: _Indices, users: int, operator: str) -> pa.Array:
     """Each user's lists one behind the other; null where all are null."""
     lists = FlatLists.of(column)
     rows, places = lists.owners, np.arange(len(lists.elements))
@@ -133,7 +133,7 @@ def _joined(column: pa.Array, groups: Indices, users: int, operator: str) -> pa.
     return FlatLists(taken, np.bincount(owners, minlength=users), absent).rebuild(taken)
 
 
-def _codes(values: pa.Array) -> Indices:
+def _codes(values: pa.Array) -> _Indices:
     """A number for each value; those that are equal as JSON have the same."""
     kind = values.type
     if pa.types.is_floating(kind):
@@ -141,7 +141,7 @@ def _codes(values: pa.Array) -> Indices:
     # Values of these types are equal if their JSON is, and the other way round.
     plain = pa.types.is_primitive(kind) or pa.types.is_decimal(kind)
     if plain or (pa.types.is_string(kind) and not may_be_marked(values)):
-        codes: Indices = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        codes: _Indices = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
     known: dict[object, int] = {}
     found = [known.setdefault(_key(value), len(known)) for value in _json_values(values)]

@@ -1,18 +1,21 @@
 """A part of a chunk until each of its identifications has its end: accepted, or handed back.
 
-Refused content is halved until the bad rows stand alone, or is taken out where the answer names it;
-`refusals` decides whether it was the content. Users that an answer names as throttled are parked at once;
-what follows of other failures is in `failures`.
+Refused content is halved until the bad rows stand alone, or is taken out where the answer names it. Users
+that an answer names as throttled are parked at once. `failures` decides whether it was the content that was
+refused, and what follows of other failures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
+from ..amplitude.answers import Named
 from ..amplitude.requests import TransportRules
 from ..amplitude.responses import (
     Accepted,
@@ -29,20 +32,12 @@ from ..amplitude.responses import (
 )
 from ..errors import DestinationError
 from ..model import Body, Chunk, Tally
+from ..subject import id_keys
 from .backoff import Pause
 from .failures import Failures, Refusals, Turns
-from .in_flight import Part, PartsInFlight
-from .parts import (
-    accepted,
-    handed_back,
-    offenders_of,
-    others,
-    places_by_fault,
-    refused,
-    verdict_for,
-)
+from .in_flight import PartsInFlight, SlotTimes
+from .parts import Part, SlotState, accepted, handed_back, others, refused
 from .rate import RateLimiter
-from .timing import SlotState, SlotTimes
 
 # So often in a row the users that an answer names are taken out of a part; it may name only the first.
 _MOST_ROUNDS: Final = 5
@@ -274,3 +269,49 @@ class Delivery:
             self.begin(throttled, wait=self.failures.park(throttled, verdict))
         self.begin(rest)
         return None
+
+
+# --- what an answer names ---------------------------------------------------------------------------------
+
+
+class Offenders(NamedTuple):
+    """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
+
+    over_quota: NDArray[np.int64]
+    throttled: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+
+def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
+    """The verdict as it concerns the part: one that names nobody of it is about the part as a whole."""
+    if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
+        return Refused(verdict.status, verdict.message)
+    if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
+        return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
+    return verdict
+
+
+def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.int64]]:
+    """The places of the part's identifications at fault, ascending, by what is wrong with them."""
+    found: dict[str, list[int]] = {}
+    for place in sorted(verdict.faults):
+        if place < part.users:
+            found.setdefault(verdict.faults[place], []).append(place)
+    return {fault: np.array(places) for fault, places in found.items()}
+
+
+def offenders_of(part: Chunk, verdict: SlowDownSome) -> Offenders:
+    """The identifications that a 429 names; one that is over the quota and throttled is over the quota."""
+    over_quota = _are_named(part, verdict.over_quota)
+    throttled = _are_named(part, verdict.throttled) & ~over_quota
+    masks = (over_quota, throttled, ~(over_quota | throttled))
+    return Offenders(*(np.flatnonzero(mask) for mask in masks))
+
+
+def _are_named(part: Chunk, named: Named) -> NDArray[np.bool_]:
+    by_field = {"user_id": named.users, "device_id": named.devices}
+    hashed = [id_keys(field, pa.array(ids, pa.string())) for field, ids in by_field.items()]
+    found: NDArray[np.bool_] = np.asarray(np.isin(part.keys, np.concatenate(hashed)).any(axis=1))
+    indexes = np.array(named.indexes, dtype=np.int64)
+    found[indexes[indexes < part.users]] = True
+    return found

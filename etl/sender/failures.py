@@ -1,15 +1,15 @@
-"""What follows of a request that failed or was refused, and whose request goes next. No I/O.
+"""What follows of a request that was refused or failed: its rows wait, are tried again, or are handed back.
 
-Rows or everything may be refused. A firewall, a proxy with a small limit or a key that was withdrawn refuses
-everything; to take that for bad rows would hand back a whole export. So a row that is refused alone is held
-until something else is accepted: then it is a reject. If so many in a row are refused alike and nothing is
-accepted, the run stops instead. A row does not count for that if others were accepted after a request with it
-had been refused: the server tells rows apart then. When all good rows around it are in, the bad ones of a
-long range come last.
+Either some rows are refused, or everything is. A firewall, a proxy with a small limit or a key that was
+withdrawn refuses everything; to take that for bad rows would hand back a whole export. So a row that is
+refused alone is held until something else is accepted: then it is a reject. If so many in a row are refused
+alike and nothing is accepted, the run stops instead. A row does not count for that if others were accepted
+after a request with it had been refused: the server tells rows apart then. When all good rows around it are
+in, the bad ones of a long range come last.
 
 After a failure a part waits with others or alone, is halved, parked or handed back. One that keeps failing
 while others pass is halved until the user who is throttled stands alone, and then parked: others go ahead.
-From then on `HotUsers` has one clock for all rows of that user.
+From then on `HotUsers` has one clock for all rows of that user. No I/O.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..amplitude.responses import Failure, KeyRefused, Refusal, SlowDown, TryAga
 from ..errors import DestinationError
 from ..model import Chunk
 from .backoff import Pause
-from .in_flight import Part, PartsInFlight
-from .parts import handed_back
+from .in_flight import PartsInFlight
+from .parts import Part, handed_back
 from .rate import RateLimiter
 
 # So many rows that were refused alone and alike are not bad rows, if nothing was accepted in between.
@@ -39,6 +39,16 @@ _SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
 # Steps of this share of a part never come back to places next to each other.
 _GOLDEN: Final = 0.6180339887
+# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
+# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
+# `FailureShare` tells when it is not. In an outage neither can be told: after so many a part may be halved.
+_THROTTLED_PATIENCE: Final = 3
+_FAILED_PATIENCE: Final = 10
+# Throttled more often in a row than this, a part can't blame the rate at which all of them go.
+_RATE_PATIENCE: Final = 2
+
+
+# --- refused ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,13 +230,7 @@ class Refusals:
             )
 
 
-# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
-# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
-# `FailureShare` tells when it is not. In an outage neither can be told: after so many a part may be halved.
-_THROTTLED_PATIENCE: Final = 3
-_FAILED_PATIENCE: Final = 10
-# Throttled more often in a row than this, a part can't blame the rate at which all of them go.
-_RATE_PATIENCE: Final = 2
+# --- failed ----------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What is in flight: chunks in parts; which part goes when, and is committed when. No I/O.
+"""What is in flight: which part of which chunk goes when, and is committed when; what slots wait for. No I/O.
 
 A chunk begins as one part, in a slot. Rows of users who are held up become parts of their own, and so does
 what has to be sent apart. A part that will take long is parked: it has no slot, and others go ahead without
@@ -8,148 +8,24 @@ its users. What remains in the slot gives it back once it is committed.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from dataclasses import replace
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..model import Chunk, End
-from .parts import Outcome, halves, handed_back, only, places
-from .timing import Slot, SlotState, SlotTimes
-from .user_order import Chosen, Claim, HotUsers, UserOrder
+from ..model import Chunk
+from ..run_events import Timing, percentile
+from .parts import ChunkInFlight, Commit, Outcome, Part, Slot, SlotState, handed_back, only, places
+from .user_order import Chosen, HotUsers, UserOrder
 
-# Awaited with an outcome once rows have their end; returns once they are committed.
-Commit = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
-
-_NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
-_NO_ROWS: Final = pa.record_batch([], names=[])
 # The objects of a chunk of one row, and of what carries it; about.
 _FEW_ARRAYS: Final = 16 << 10
-
-
-class ChunkInFlight:
-    """One chunk in flight: its slot, and its rows that aren't committed yet."""
-
-    def __init__(self, chunk: Chunk, commit: Commit, slot: Slot) -> None:
-        self.commit, self.slot = commit, slot
-        self._chunk = chunk
-        self._left = chunk.numbers
-        self._detached = False
-        self._begun = chunk.again
-
-    def detach(self) -> None:
-        """From now on it keeps no more of the chunk than is needed to commit parts of it."""
-        if not self._detached:
-            chunk, self._detached = self._chunk, True
-            self._chunk = replace(
-                chunk,
-                body=(),
-                ends=chunk.ends[:0].copy(),
-                keys=chunk.keys[:0].copy(),
-                numbers=chunk.numbers.copy(),
-                owners=chunk.owners[:0].copy(),
-                rows=_NO_ROWS,
-                fingerprints=None,
-            )
-            self._left = self._chunk.numbers
-
-    def take_unsent(self) -> Chunk | None:
-        """Its rows of which nothing is to be sent, to be committed first; None where there are none."""
-        if self._begun or not (self._chunk.rejects or self._chunk.unchanged):
-            return None
-        self.detach()
-        return self._taken(numbers=_NO_NUMBERS, held=self._left)
-
-    def take_ended(self, part: Part) -> Chunk:
-        """What is to be committed now that a part has its end; to be called once for each, in order."""
-        if not self._detached:
-            return self._chunk
-        self._left = np.setdiff1d(self._left, part.sent.numbers, assume_unique=True)
-        keys = part.keys[:, : self._chunk.keys.shape[1]]
-        held = self._left if len(self._left) else None
-        return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)
-
-    def _taken(self, **values: Any) -> Chunk:
-        """Its range is committed with these values; what follows is only what was held."""
-        found = replace(self._chunk, **values)
-        if not self._begun:
-            self._begun = True
-            self._chunk = replace(self._chunk, numbers=_NO_NUMBERS, rejects=(), unsent=(), skipped=())
-        return found
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Part(Claim):
-    """Identifications of a chunk that are sent in one request, and how they have failed so far.
-
-    As a claim it stands for its users. `sent` is what is sent. `state` is what its slot shows for it, None
-    without a slot. `begun`: a request may have been sent. `outcome`: it has its end, and is to be committed.
-    `given_up`: it is not sent, since its user is refused for too long.
-
-    `since` is when it first failed, `passes` how many requests had passed at its last failure. `by_chance` is
-    how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
-    often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: its rows may have
-    been taken by an earlier try. `doubted`: it is unknown of one of these tries whether it arrived.
-    `refused` is how many requests had been accepted when a request with its rows was first refused.
-    From `alone_since` on it has a clock of its own; `hot`: its users are known to be refused.
-    """
-
-    chunk: ChunkInFlight
-    sent: Chunk
-    state: SlotState | None = None
-    begun: bool = False
-    outcome: Outcome | None = None
-    given_up: bool = False
-    failures: int = 0
-    since: float = math.inf
-    passes: int = 0
-    alone_since: float | None = None
-    hot: bool = False
-    by_chance: int = 0
-    halved: bool = False
-    rounds: int = 0
-    tried: bool = False
-    doubted: bool = False
-    refused: int | None = None
-
-    @property
-    def users(self) -> int:
-        """How many identifications it has."""
-        return len(self.places)
-
-    @property
-    def end(self) -> End:
-        """The end of rows that the server doesn't take at last."""
-        return "in_doubt" if self.doubted else "refused"
-
-    def enter(self, state: SlotState | None) -> None:
-        """Its slot shows this state, if it has one; None: it leaves its slot."""
-        if state != self.state and not (self.parked and self.state is None):
-            self.chunk.slot.move(self.state, state)
-            self.state = state
-
-    def leave_others(self, now: float) -> float:
-        """Have a clock of its own from now on, if it has none; since when it has one."""
-        self.alone_since = now if self.alone_since is None else self.alone_since
-        return self.alone_since
-
-    def begin_anew(self, *, rounds: int = 0) -> None:
-        """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
-        self.failures = self.passes = self.by_chance = 0
-        self.since, self.alone_since, self.rounds = math.inf, None, rounds
-        self.hot = self.halved = False
-
-    def divide(self, chosen: Chosen) -> Self:
-        """Take out some identifications, none of which has its end."""
-        other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
-        other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
-        self.chunk.detach()
-        if self.state is not None:
-            self.chunk.slot.move(None, self.state)
-        return other
+# Latencies are counted in classes, each so many times as long as the one before.
+_CLASS: Final = math.log(1.03)
+_SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class PartsInFlight:
@@ -181,7 +57,7 @@ class PartsInFlight:
         sent = chunk
         if chunk.rejects or chunk.unsent or chunk.skipped:  # which the chunk commits with
             sent = replace(chunk, rejects=(), unsent=(), skipped=())
-        whole = ChunkInFlight(chunk, commit, Slot(self._times))
+        whole = ChunkInFlight(chunk, commit, Slot(self._times.move))
         part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
         part.enter("user")
         self.unanswered += part.users
@@ -204,7 +80,7 @@ class PartsInFlight:
 
     def halve(self, part: Part) -> None:
         """Send the two halves of a part, each by itself."""
-        for half in self.divide(part, *halves(part.users)):
+        for half in self.divide(part, *np.array_split(np.arange(part.users), [part.users // 2])):
             if half is not None:
                 self.begin(half)
 
@@ -302,3 +178,73 @@ class PartsInFlight:
         part.enter(None)
         self._changed()
         self._proceed_all(after)
+
+
+# --- where the time of the slots goes --------------------------------------------------------------------
+
+
+class SlotTimes:
+    """The seconds that a sender with `count` slots spends in each state, and the latencies of its requests.
+
+    The time of each moment is shared equally by the slots that count then, so the states add up to the
+    duration. A free slot counts while something may come for it: it is idle, in the state `user` while a
+    chunk is `held_back`, and in the state `pause` during an `outage`. Once the source has `ended` it counts
+    no more; if no other slot counts then, only rows without a slot are left, which pause.
+    """
+
+    def __init__(self, count: int, now: Callable[[], float]) -> None:
+        self.count = count
+        self._now = now
+        self._last = now()  # when a state changed
+        self._noted = {"held_back": False, "outage": False, "ended": False}
+        self._seconds: dict[SlotState, float] = dict.fromkeys(get_args(SlotState), 0.0)
+        self._slots: dict[SlotState | None, int] = {**dict.fromkeys(self._seconds, 0), None: count}
+        self._latencies: Counter[int] = Counter()
+        self._read: Counter[int] = Counter()  # of the latencies
+
+    @property
+    def free(self) -> int:
+        """How many slots have no chunk."""
+        return self._slots[None]
+
+    def move(self, before: SlotState | None, now: SlotState | None) -> None:
+        """A slot goes from one state to another; None: it is free."""
+        self._count()
+        self._slots[before] -= 1
+        self._slots[now] += 1
+
+    def note(self, what: Literal["held_back", "outage", "ended"], holds: bool = True) -> None:
+        """What free slots wait for: see above."""
+        if self._noted[what] != holds:
+            self._count()
+            self._noted[what] = holds
+
+    def _count(self) -> None:
+        """Share the time since the last change of a state."""
+        now = self._now()
+        seconds, self._last = now - self._last, now
+        free: SlotState = "user" if self._noted["held_back"] else "pause" if self._noted["outage"] else "idle"
+        counting = self.count - (self.free if self._noted["ended"] else 0)
+        if not counting:
+            self._seconds["pause"] += seconds
+            return
+        for state, slots in self._slots.items():
+            if slots and (state or not self._noted["ended"]):
+                self._seconds[state or free] += seconds * slots / counting
+
+    def answered(self, latency: float) -> None:
+        """A request was answered after so many seconds."""
+        self._latencies[math.ceil(math.log(max(latency, 1e-6)) / _CLASS)] += 1
+
+    def read_latencies(self) -> dict[float, int]:
+        """The latencies since the last reading: seconds, with how many requests took so long."""
+        fresh = self._latencies - self._read
+        self._read = self._latencies.copy()
+        return {math.exp((number - 0.5) * _CLASS): count for number, count in fresh.items()}
+
+    def timing(self) -> Timing:
+        """The seconds by state until now, which add up to the duration; latencies within 3 %."""
+        self._count()
+        reached = [percentile(self._latencies, share) for share in _SHARES] if self._latencies else []
+        latency = tuple(math.exp((number - 0.5) * _CLASS) for number in reached)
+        return Timing(slots=self.count, **self._seconds, latency=latency)

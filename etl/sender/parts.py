@@ -1,21 +1,31 @@
-"""Parts of a chunk, which are sent by themselves, and what becomes of their rows. No I/O."""
+"""A chunk in flight and its parts, which are sent by themselves: how they divide, and what ends their rows.
+
+A chunk has a slot, which shows what its parts wait for. No I/O.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..amplitude.answers import Named
-from ..amplitude.responses import Accepted, Refusal, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
+from ..amplitude.responses import Accepted, Refusal
 from ..arrow.originals import rejects_of, take_rows
 from ..model import Chunk, End, Reject, Sent, Tally
-from ..subject import id_keys
+from .user_order import Chosen, Claim
 
+SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "commit"]
+
+# Where parts of one chunk are in several states at once, the first of these counts.
+_BUSIEST: Final[tuple[SlotState, ...]] = ("request", "rate", "pause", "commit", "user")
 _FEW_RUNS: Final = 8  # fewer runs of rows are put together of slices, not of rows
+_NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
+_NO_ROWS: Final = pa.record_batch([], names=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,46 +40,154 @@ class Outcome:
         return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
 
 
-def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:
-    """Every identification of the part was taken, unless the server did not count them (`counted` False).
+# Awaited with an outcome once rows have their end; returns once they are committed.
+Commit: TypeAlias = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
 
-    One row of each user is accepted, the others were merged into it. If the count is wrong, it is unknown
-    which events arrived.
+
+class Slot:
+    """The slot of a chunk in flight: in the busiest state of its parts, and free again without any.
+
+    `move` is told each change of its state; None: it is free.
     """
-    missing = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
-    if not counted:
-        reason = f"the server answered 200 and counted {verdict.ingested:,} of {part.users:,} events"
-        doubt = Tally(in_doubt=1, uncounted=missing)
-        return Outcome(doubt) + handed_back(part, "uncounted", reason, "in_doubt")
-    tally = Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=missing)
-    return Outcome(tally, sent=_sent(part, "accepted"))
+
+    def __init__(self, move: Callable[[SlotState | None, SlotState | None], None]) -> None:
+        self._move = move
+        self._parts: dict[SlotState | None, int] = dict.fromkeys((*_BUSIEST, None), 0)
+        self._shown: SlotState | None = None
+
+    def move(self, before: SlotState | None, now: SlotState | None) -> None:
+        """A part goes from one state to another; None: it is not there yet, or no more."""
+        self._parts[before] -= 1
+        self._parts[now] += 1
+        shown = next((state for state in _BUSIEST if self._parts[state]), None)
+        if shown != self._shown:
+            self._move(self._shown, shown)
+            self._shown = shown
 
 
-def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused") -> Outcome:
-    """The rows of the part were refused for their content; `fault` is what the answer names.
+class ChunkInFlight:
+    """One chunk in flight: its slot, and its rows that aren't committed yet."""
 
-    Their `end` is `in_doubt` if an earlier try of them may have arrived.
+    def __init__(self, chunk: Chunk, commit: Commit, slot: Slot) -> None:
+        self.commit, self.slot = commit, slot
+        self._chunk = chunk
+        self._left = chunk.numbers
+        self._detached = False
+        self._begun = chunk.again
+
+    def detach(self) -> None:
+        """From now on it keeps no more of the chunk than is needed to commit parts of it."""
+        if not self._detached:
+            chunk, self._detached = self._chunk, True
+            self._chunk = replace(
+                chunk,
+                body=(),
+                ends=chunk.ends[:0].copy(),
+                keys=chunk.keys[:0].copy(),
+                numbers=chunk.numbers.copy(),
+                owners=chunk.owners[:0].copy(),
+                rows=_NO_ROWS,
+                fingerprints=None,
+            )
+            self._left = self._chunk.numbers
+
+    def take_unsent(self) -> Chunk | None:
+        """Its rows of which nothing is to be sent, to be committed first; None where there are none."""
+        if self._begun or not (self._chunk.rejects or self._chunk.unchanged):
+            return None
+        self.detach()
+        return self._taken(numbers=_NO_NUMBERS, held=self._left)
+
+    def take_ended(self, part: Part) -> Chunk:
+        """What is to be committed now that a part has its end; to be called once for each, in order."""
+        if not self._detached:
+            return self._chunk
+        self._left = np.setdiff1d(self._left, part.sent.numbers, assume_unique=True)
+        keys = part.keys[:, : self._chunk.keys.shape[1]]
+        held = self._left if len(self._left) else None
+        return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)
+
+    def _taken(self, **values: Any) -> Chunk:
+        """Its range is committed with these values; what follows is only what was held."""
+        found = replace(self._chunk, **values)
+        if not self._begun:
+            self._begun = True
+            self._chunk = replace(self._chunk, numbers=_NO_NUMBERS, rejects=(), unsent=(), skipped=())
+        return found
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Part(Claim):
+    """Identifications of a chunk that are sent in one request, and how they have failed so far.
+
+    As a claim it stands for its users. `sent` is what is sent. `state` is what its slot shows for it, None
+    without a slot. `begun`: a request may have been sent. `outcome`: it has its end, and is to be committed.
+    `given_up`: it is not sent, since its user is refused for too long.
+
+    `since` is when it first failed, `passes` how many requests had passed at its last failure. `by_chance` is
+    how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
+    often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: its rows may have
+    been taken by an earlier try. `doubted`: it is unknown of one of these tries whether it arrived.
+    `refused` is how many requests had been accepted when a request with its rows was first refused.
+    From `alone_since` on it has a clock of its own; `hot`: its users are known to be refused.
     """
-    reason = f"the server answered {refusal.status}: {refusal.message}".rstrip(": ")
-    reason = f"{reason}: {fault}" if fault else reason
-    return handed_back(part, "too_big" if refusal.status == 413 else "malformed", reason, end)
+
+    chunk: ChunkInFlight
+    sent: Chunk
+    state: SlotState | None = None
+    begun: bool = False
+    outcome: Outcome | None = None
+    given_up: bool = False
+    failures: int = 0
+    since: float = math.inf
+    passes: int = 0
+    alone_since: float | None = None
+    hot: bool = False
+    by_chance: int = 0
+    halved: bool = False
+    rounds: int = 0
+    tried: bool = False
+    doubted: bool = False
+    refused: int | None = None
+
+    @property
+    def users(self) -> int:
+        """How many identifications it has."""
+        return len(self.places)
+
+    @property
+    def end(self) -> End:
+        """The end of rows that the server doesn't take at last."""
+        return "in_doubt" if self.doubted else "refused"
+
+    def enter(self, state: SlotState | None) -> None:
+        """Its slot shows this state, if it has one; None: it leaves its slot."""
+        if state != self.state and not (self.parked and self.state is None):
+            self.chunk.slot.move(self.state, state)
+            self.state = state
+
+    def leave_others(self, now: float) -> float:
+        """Have a clock of its own from now on, if it has none; since when it has one."""
+        self.alone_since = now if self.alone_since is None else self.alone_since
+        return self.alone_since
+
+    def begin_anew(self, *, rounds: int = 0) -> None:
+        """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
+        self.failures = self.passes = self.by_chance = 0
+        self.since, self.alone_since, self.rounds = math.inf, None, rounds
+        self.hot = self.halved = False
+
+    def divide(self, chosen: Chosen) -> Self:
+        """Take out some identifications, none of which has its end."""
+        other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
+        other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
+        self.chunk.detach()
+        if self.state is not None:
+            self.chunk.slot.move(None, self.state)
+        return other
 
 
-def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
-    """Every row of the part is a reject."""
-    count = part.rows.num_rows
-    rejects = rejects_of(part, part.rows, np.arange(count), [(code, reason)] * count, part.keep_empty)
-    return Outcome(Tally(rejected=count), rejects, _sent(part, end))
-
-
-def _sent(part: Chunk, end: End) -> tuple[Sent, ...]:
-    """What the snapshot keeps of a part. It owns its arrays: it may wait for long to be committed."""
-    if part.fingerprints is None or len(part.numbers) == 0:
-        return ()
-    return (Sent(part.numbers.copy(), part.keys[part.owners], part.fingerprints.copy(), end),)
-
-
-# --- parts -----------------------------------------------------------------------------------------------
+# --- how it divides --------------------------------------------------------------------------------------
 
 
 def places(part: Chunk) -> NDArray[np.int64]:
@@ -77,11 +195,6 @@ def places(part: Chunk) -> NDArray[np.int64]:
     if len(part.numbers) == part.users:
         return part.numbers
     return part.numbers[np.unique(part.owners, return_index=True)[1]]
-
-
-def halves(count: int) -> list[NDArray[np.int64]]:
-    """The positions, of so many, in the first half and in the second."""
-    return np.array_split(np.arange(count), [count // 2])
 
 
 def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -129,47 +242,43 @@ def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return chosen[np.append(0, gaps + 1)[:count]], chosen[np.append(gaps, count - 1)[:count]]
 
 
-# --- what an answer names ---------------------------------------------------------------------------------
+# --- how its rows end ------------------------------------------------------------------------------------
 
 
-class Offenders(NamedTuple):
-    """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
+def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:
+    """Every identification of the part was taken, unless the server did not count them (`counted` False).
 
-    over_quota: NDArray[np.int64]
-    throttled: NDArray[np.int64]
-    others: NDArray[np.int64]
-
-
-def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
-    """The verdict as it concerns the part: one that names nobody of it is about the part as a whole."""
-    if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
-        return Refused(verdict.status, verdict.message)
-    if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
-        return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
-    return verdict
+    One row of each user is accepted, the others were merged into it. If the count is wrong, it is unknown
+    which events arrived.
+    """
+    missing = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
+    if not counted:
+        reason = f"the server answered 200 and counted {verdict.ingested:,} of {part.users:,} events"
+        doubt = Tally(in_doubt=1, uncounted=missing)
+        return Outcome(doubt) + handed_back(part, "uncounted", reason, "in_doubt")
+    tally = Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=missing)
+    return Outcome(tally, sent=_sent(part, "accepted"))
 
 
-def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.int64]]:
-    """The places of the part's identifications at fault, ascending, by what is wrong with them."""
-    found: dict[str, list[int]] = {}
-    for place in sorted(verdict.faults):
-        if place < part.users:
-            found.setdefault(verdict.faults[place], []).append(place)
-    return {fault: np.array(places) for fault, places in found.items()}
+def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused") -> Outcome:
+    """The rows of the part were refused for their content; `fault` is what the answer names.
+
+    Their `end` is `in_doubt` if an earlier try of them may have arrived.
+    """
+    reason = f"the server answered {refusal.status}: {refusal.message}".rstrip(": ")
+    reason = f"{reason}: {fault}" if fault else reason
+    return handed_back(part, "too_big" if refusal.status == 413 else "malformed", reason, end)
 
 
-def offenders_of(part: Chunk, verdict: SlowDownSome) -> Offenders:
-    """The identifications that a 429 names; one that is over the quota and throttled is over the quota."""
-    over_quota = _are_named(part, verdict.over_quota)
-    throttled = _are_named(part, verdict.throttled) & ~over_quota
-    masks = (over_quota, throttled, ~(over_quota | throttled))
-    return Offenders(*(np.flatnonzero(mask) for mask in masks))
+def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
+    """Every row of the part is a reject."""
+    count = part.rows.num_rows
+    rejects = rejects_of(part, part.rows, np.arange(count), [(code, reason)] * count, part.keep_empty)
+    return Outcome(Tally(rejected=count), rejects, _sent(part, end))
 
 
-def _are_named(part: Chunk, named: Named) -> NDArray[np.bool_]:
-    by_field = {"user_id": named.users, "device_id": named.devices}
-    hashed = [id_keys(field, pa.array(ids, pa.string())) for field, ids in by_field.items()]
-    found: NDArray[np.bool_] = np.asarray(np.isin(part.keys, np.concatenate(hashed)).any(axis=1))
-    indexes = np.array(named.indexes, dtype=np.int64)
-    found[indexes[indexes < part.users]] = True
-    return found
+def _sent(part: Chunk, end: End) -> tuple[Sent, ...]:
+    """What the snapshot keeps of a part. It owns its arrays: it may wait for long to be committed."""
+    if part.fingerprints is None or len(part.numbers) == 0:
+        return ()
+    return (Sent(part.numbers.copy(), part.keys[part.owners], part.fingerprints.copy(), end),)

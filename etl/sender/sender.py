@@ -14,9 +14,9 @@ from ..model import Chunk, Tally
 from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause, StoppedError
 from .delivery import Delivery, InFlightRecord, Transport
-from .in_flight import Commit, PartsInFlight
+from .in_flight import PartsInFlight, SlotTimes
+from .parts import Commit
 from .rate import AdaptiveRate, RateLimiter
-from .timing import SlotTimes
 from .user_order import HotUsers
 
 # So many parts, with so many bytes, may be parked before no chunk is begun any more.

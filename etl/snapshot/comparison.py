@@ -1,4 +1,4 @@
-"""Rows compared with the snapshot's entries of their users and devices.
+"""Rows compared with the snapshot's entries of their users and devices; and whose entries no row names.
 
 A row that names a device alone is about the user to whom the device was linked: links are for good. It counts
 for the user's entry, too, or its values would be taken for unchanged when the user's own rows come again.
@@ -16,19 +16,22 @@ import pyarrow as pa
 from ..arrow.layout import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
 from .fingerprints import LINK, owner_hashes
-from .snapshot_entries import BitSet, KeyFilter, added_schema, entries_in, last_fingerprints, required_field
+from .snapshot_entries import added_schema, entries_in, last_fingerprints, owners_of, required_field
+from .sorted_file import BitSet, KeyFilter
 from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
-    from .file import Snapshot
+    from .file import KnownIds, Snapshot
     from .fingerprints import Layout
 
 _HELD_BYTES: Final = 4_000_000  # of rows until the end: many small pieces among large ones cut memory up
+_ROWS_AT_ONCE: Final = 16_384  # of the snapshot, in which absent users are looked for
 _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a device's own entry counts
 
 
@@ -173,6 +176,45 @@ class DeviceLinks:
             elif user != device and len(self._owners) < _MOST_LINKS:
                 self._owners.setdefault(device, user)
         return keys
+
+
+class SeenUsers:
+    """The users that an export names: a bit for each entry of the snapshot; and who is absent from it.
+
+    A row of a device alone is about the user to whom the device is linked, so that user is seen, too. And a
+    device isn't absent while its user is seen.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._seen = BitSet(len(snapshot))
+        self._new = KeyFilter()  # users whom the snapshot doesn't know, who may have devices that it knows
+
+    def see(self, keys: NDArray[np.uint64]) -> None:
+        """Add users of shape (n, w): every row of the export counts, also one that is rejected."""
+        positions = [self._snapshot.find(column) for column in keys.T]
+        for column in positions:
+            self._seen.add(column)
+        if keys.shape[1] == 2:
+            owners = self._snapshot.owners_at(positions[0][names_device_alone(keys)])
+            self._seen.add(self._snapshot.find(owners[owners != 0]))
+            self._new.add(keys[positions[0] < 0, 0])
+
+    def absent(self, ids: KnownIds) -> Iterator[pa.RecordBatch]:
+        """The ids of the users of the snapshot who weren't seen; in ascending order of keys, in batches."""
+        for part in self._snapshot.pieces():
+            owners = owners_of(part.rows)
+            for start in range(0, len(part), _ROWS_AT_ONCE):
+                places = np.arange(start, min(start + _ROWS_AT_ONCE, len(part)))
+                gone = places[~self._seen.has(part.first + places)]
+                linked = gone[owners[gone] != 0]
+                users = owners[linked]
+                positions = self._snapshot.find(users)
+                there = self._seen.has(positions)
+                # Rarely also a user who wasn't seen and is new; then a device isn't unset.
+                there |= (positions < 0) & self._new.has(users)
+                gone = np.setdiff1d(gone, linked[there], assume_unique=True)
+                yield from ids.of(part.keys[gone])
 
 
 class FinalChanges(ExitStack):

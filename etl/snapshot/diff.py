@@ -18,7 +18,7 @@ from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
 from .comparison import Comparison, compare, with_owners
 from .fingerprints import LINK, fingerprints_of, given
-from .snapshot_entries import BitSet
+from .sorted_file import BitSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,19 +1,23 @@
-"""The snapshot: fingerprints of the values that Amplitude took last of each user; its reader and writer.
+"""The files about users that a run leaves to the next one: the snapshot, and the ids of those in it.
 
-Fingerprints by property are stored user by user, not property by property: a lookup reads one place in
-memory, not one for each property. Before them is one for them all, and for a user without a change only that
-is read. The writer makes a new one of the old one and what was accepted since, partition by partition.
+The snapshot has fingerprints of the values that Amplitude took last of each user. Those by property are
+stored user by user, not property by property: a lookup reads one place in memory, not one for each property.
+Before them is one for them all, and for a user without a change only that is read. A writer makes a new file
+of the old one and what was accepted since, partition by partition.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ..amplitude.requests import ID_FIELDS
+from ..arrow.layout import valid_mask
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
-from ..subject import device_keys
+from ..subject import device_keys, subject_of, user_keys
 from .fingerprints import whole_fingerprints
 from .snapshot_entries import (
     IN_DOUBT,
@@ -21,7 +25,6 @@ from .snapshot_entries import (
     PRINTS,
     RUN,
     WHOLE,
-    BitSet,
     SnapshotEntries,
     added_schema,
     count_changes,
@@ -32,24 +35,29 @@ from .snapshot_entries import (
     shared_columns,
     with_old_values,
 )
-from .sorted_file import SortedFile, SortedFileWriter
+from .sorted_file import BitSet, SortedFile, SortedFileWriter
 from .spill_buffer import (
     KEY,
     KEY_FIELD,
     SpillBuffer,
     binary_column,
+    joined,
     places_in,
     raw_values,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
     from .fingerprints import Layout
+
+# `field` is the place of the id's field among ID_FIELDS.
+_IDS: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
+_ID_BYTES: Final = 64  # of an entry with an id, about
 
 
 class Snapshot(SortedFile):
@@ -267,3 +275,63 @@ class SnapshotWriter(SortedFileWriter):
         runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
         field = rows.schema.field(RUN)
         return rows.set_column(rows.schema.names.index(RUN), field, pa.array(runs, field.type))
+
+
+# --- ids -------------------------------------------------------------------------------------------------
+
+
+class KnownIds(SortedFile):
+    """The ids of earlier runs. Use it as a context manager; one thread at a time.
+
+    A snapshot has only keys, so a job that unsets the properties of removed users keeps their ids in a file
+    beside it: for each user the one id by which it is known, that of the user, or of the device where a row
+    names no user. Unsetting by both would link a device to a user anew.
+    """
+
+    kind = "list of ids"
+    loss = "then writes it anew, and leaves alone who left before"
+
+    def of(self, keys: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
+        """The ids of those keys that are known, in ascending order of keys: one in each row.
+
+        Each field has a column, and a row is null but in that of its id.
+        """
+        for part, _, at, there in self.search(keys):
+            if there.any():
+                _, fields, ids = part.rows.take(pa.array(at[there])).columns
+                own = [pc.if_else(pc.equal(fields, place), ids, None) for place in range(len(ID_FIELDS))]
+                yield pa.RecordBatch.from_arrays(own, names=ID_FIELDS)
+
+
+class KnownIdsWriter(SortedFileWriter):
+    """Takes ids and writes them in place of the old ones; see `SortedFileWriter`."""
+
+    def __init__(self, path: Path, header: SnapshotHeader, *, old: KnownIds | None = None) -> None:
+        super().__init__(path, _IDS, old)
+        self._schema = _IDS.with_metadata(FileMetadata(KnownIds.kind, header).pack())
+
+    def add(self, identifications: pa.RecordBatch) -> None:
+        """Add the ids of n identifications, each of which has one; their other columns don't matter."""
+        keys = user_keys(identifications)[:, 0]
+        unknown = np.ones(len(keys), np.bool_) if self._old is None else self._old.find(keys) < 0
+        rows = np.flatnonzero(unknown)
+        if len(rows):
+            known = identifications.take(pa.array(rows))
+            subject, fields = subject_of(known), np.zeros(len(rows), np.uint8)
+            for name in reversed(subject.fields):  # the leading one last, as it counts before the other
+                fields[valid_mask(known.column(name))] = ID_FIELDS.index(name)
+            ids = pc.coalesce(*(ids for _, ids in subject.columns(known)))
+            self._added.add(keys[rows], pa.array(fields), ids)
+
+    def finish(self) -> int:
+        """Write the new file in place of the old one; the number of its entries."""
+        if self._old is not None and not self._added.rows and not self._forgotten.rows:
+            return len(self._old)
+        return self._write(self._schema, self._merged, _ID_BYTES)
+
+    def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        """Of each key the ids that were added last."""
+        rows = joined([old.filter(pa.array(~gone)), self._added.read(first, stop)], _IDS)
+        keys = rows.column(KEY).to_numpy()
+        _, places = np.unique(keys[::-1], return_index=True)
+        return rows.take(pa.array(len(keys) - 1 - places))

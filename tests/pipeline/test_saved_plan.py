@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl import Job
-from etl.encoder.form import form_objects
+from etl.encoder.encoding import form_objects
 from etl.errors import EtlError, ExitCode, PlanError, StateError, UsageError
 from etl.pipeline.baseline import record_baseline
 from etl.pipeline.plan import Plan, plan_job

@@ -17,7 +17,7 @@ from etl.amplitude.requests import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.model import Chunk
 from etl.run_events import Event, Paused
-from etl.sender.parts import offenders_of, places_by_fault, verdict_for
+from etl.sender.delivery import offenders_of, places_by_fault, verdict_for
 from etl.subject import user_keys
 from tests.sender.fake_server import Destination, carry_all, chunk_of, few
 from tests.sender.virtual_time import run_virtual

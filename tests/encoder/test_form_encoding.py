@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
 from etl.arrow.json_text import json_lines, mark_json_text, splice_json
-from etl.encoder.encoding import FormEncoding
-from etl.encoder.form import escape_lines
+from etl.encoder.encoding import FormEncoding, escape_lines
 from tests.examples import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -1,4 +1,4 @@
-"""A set of positions, a bit each."""
+"""Sets of positions and of keys, a bit each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.snapshot.snapshot_entries import BitSet, KeyFilter
+from etl.snapshot.sorted_file import BitSet, KeyFilter
 
 POSITIONS = st.lists(st.integers(-1, 40), max_size=60)
 
