@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..errors import EtlError, JobError
-from ..interrupts import heard_by
+from ..process import heard_by
 from ..run_events import Ended, Event, Listener, Started, Summary, Warned, call_all, compose, ended, not_begun
 from ..text import visible
 from .console import Invocation, as_error, show_json, show_lines
