@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etl.listeners.log import LogListener
+from etl.listeners.display import LogListener
 from etl.listeners.summary import summary_dict
 from etl.model import Tally
 from etl.run_events import Ended, Event, Paused, Progressed, Recovered, Warned
