@@ -8,7 +8,6 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC
-from html import escape
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
@@ -169,6 +168,8 @@ class NotebookListener:
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
+        from html import escape  # as with rich, a log line doesn't wait for it
+
         self._progress.note(event)
         match event:
             case Started():
