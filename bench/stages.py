@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etl.cli.process_setup import configure_allocation, watch_imports
+from etl.process import configure_allocation, watch_imports
 
 FIELDS = ("platform", "os_name", "app_version", "language")
 _ROWS = 16_384

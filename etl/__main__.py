@@ -8,13 +8,12 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from .interrupts import leave_at_once, watch
+    from .process import leave_at_once, watch_imports, watch_signals
 
-    watch()
+    watch_signals()
     code = 130
     try:
         from .cli.console import make_sturdy
-        from .cli.process_setup import watch_imports
 
         make_sturdy()
         watch_imports()
@@ -46,7 +45,7 @@ def _leave(code: int) -> None:
     """End the process. The code is decided, and further signals do not change it."""
     import threading
 
-    from .interrupts import ignore
+    from .process import ignore
 
     sys.stdout.flush()
     sys.stderr.flush()

@@ -52,7 +52,7 @@ def run(
     from .pipeline.run import no_listener, run_job
 
     if listener is None and "ipykernel" in sys.modules:
-        from .listeners.terminal import NotebookListener
+        from .listeners.display import NotebookListener
 
         listener = NotebookListener()
     opened, settings = _open(job, source), _settings(settings, options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from etl.cli.process_setup import allow_pandas, configure_allocation, watch_imports
 from etl.job.spec import job_schema
+from etl.process import allow_pandas, configure_allocation, watch_imports
 from tests.modules import importable_modules
 
 configure_allocation()

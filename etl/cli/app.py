@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from ..interrupts import release
+from ..process import release
 
 # In the order of their use; each is imported when it is asked for.
 _COMMANDS: Final = {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..job.known_job import KnownJob
     from ..job.spec import Job
-    from ..listeners.log import Level
+    from ..listeners.display import Level
     from ..run_events import Summary
 
 # What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
@@ -227,7 +227,7 @@ class Invocation:
         if self.as_json_lines:
             from datetime import UTC, datetime
 
-            from ..listeners.log import json_line
+            from ..listeners.display import json_line
 
             text = json_line(level, event, self.job, fields, datetime.now(UTC))
         with suppress(OSError):  # only where the streams of the process aren't ours

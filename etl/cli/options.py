@@ -18,8 +18,8 @@ from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
 from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
+from ..process import allow_pandas
 from .console import current, is_stdout
-from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
     from ..job.known_job import KnownJob

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..errors import EtlError, JobError
-from ..interrupts import heard_by
+from ..process import heard_by
 from ..run_events import Ended, Event, Listener, Started, Summary, Warned, call_all, compose, ended, not_begun
 from ..text import visible
 from .console import Invocation, as_error, show_json, show_lines
@@ -20,8 +20,8 @@ from .console import Invocation, as_error, show_json, show_lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..listeners.display import TerminalListener
     from ..listeners.notifier import Notifier, Target, When
-    from ..listeners.terminal import TerminalListener
 
 _T = TypeVar("_T", Event, Summary)
 
@@ -31,7 +31,7 @@ _STREAM: Final = "a stream can't be resumed: send the whole of it again, with --
 def terminal_bar() -> TerminalListener | None:
     """A bar, where stderr is a terminal that can draw one."""
     if sys.stderr.isatty():
-        from ..listeners.terminal import TerminalListener, has_cursor  # rich is for terminals alone
+        from ..listeners.display import TerminalListener, has_cursor
 
         if has_cursor(sys.stderr):
             return TerminalListener(sys.stderr)
@@ -132,7 +132,7 @@ class RunReporter(AbstractContextManager["RunReporter"]):
             if channels.log_format is None and (bar := terminal_bar()):
                 self._lines.append(bar)
             else:
-                from ..listeners.log import LogListener
+                from ..listeners.display import LogListener
 
                 self._lines.append(LogListener(sys.stderr, as_json=as_json, job=self._invocation.job))
             if channels.notify is not None:

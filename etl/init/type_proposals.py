@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 
 from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
+from ..text import counted
+from .job_text import in_quotes
 from .names import is_code, is_time
 from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec
 
@@ -31,6 +33,7 @@ _MOST: Final = 0.9
 _ALL: Final = 0.98
 _DIRT: Final = 0.01
 _SOME: Final = 0.05
+_FEW: Final = 0.34  # a third, by which a small file has one such value
 _MOST_WORDS: Final = 12
 _MOST_PARTS: Final = 20_000
 _COMPACT: Final = "%Y%m%d"
@@ -268,6 +271,20 @@ def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     return _typed(sample, spec, " with ".join([f"numbers such as {style}", *signs]), fits)
 
 
+def hardly_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Text that looks like numbers, though too many values are none: the comment shows one."""
+    numbers = sample.fit("number")
+    bad = sample.total - sample.weight(numbers)
+    codes = is_code(sample.name) or (sample.fit("digits") & ~sample.fit("integer")).any()
+    if not sample.untyped or codes or not 0 < bad <= _FEW * sample.total:
+        return None
+    (word, _), *_ = sorted(sample.marked(~numbers & ~sample.null).items(), key=lambda one: (-one[1], one[0]))
+    are = "is not a number" if bad == 1 else "are not numbers"
+    shown = f"{bad:,} of {counted(sample.total, 'value')} {are}, e.g. {in_quotes(word[:40])}"
+    nearly = replace(plain, type="number", invalid="skip")
+    return ProposedType(plain, "text", f"{clipped(sample.name)} stays text: {shown}.", nearly)
+
+
 def _best_style(sample: Sample) -> tuple[str, int]:
     """The way of writing numbers that most values have, and how many."""
     weights = {style: sample.weight(sample.fit(style)) for style in STYLES}
@@ -332,4 +349,5 @@ _RECOGNISERS: Final[tuple[Callable[[Sample, ColumnSpec], ProposedType | None], .
     written_numbers,
     bracketed_lists,
     separated_lists,
+    hardly_numbers,
 )

@@ -64,6 +64,7 @@ def summary_dict(summary: Summary) -> dict[str, object]:
         **{name: getattr(summary, name) for name in _ENDING},
         "seconds_by": {name: round(value, 3) for name, value in seconds_by(summary.timing).items()},
         "answer_seconds": answer_seconds(summary.timing),
+        "time_spent": time_spent(summary.timing),
     }
 
 

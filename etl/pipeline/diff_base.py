@@ -211,10 +211,11 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
         return
     path = destination_folder(folder, endpoint).snapshot
     with Snapshot.open(path) or nullcontext() as snapshot:
-        number, problem = 1, None
+        number, problem, remedy = 1, None, ""
         if snapshot is None:
             other = first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
+            remedy = f"; for that one, add --endpoint {other}"
         else:
             number = snapshot.header.number + 1
             if snapshot.header.endpoint != endpoint:
@@ -222,8 +223,8 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
             elif snapshot.mode != layout.mode:
                 problem = f"was made with `changes: {snapshot.mode}`"
         if problem:
-            warning = Warned("other_snapshot", f"the snapshot {problem}: everything counts as new")
-            yield DiffBase(layout, None, full, number, (warning,))
+            told = f"the snapshot {problem}: everything counts as new{remedy}"
+            yield DiffBase(layout, None, full, number, (Warned("other_snapshot", told),))
         else:
             yield DiffBase(layout, snapshot, full, number)
 

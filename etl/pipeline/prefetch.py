@@ -40,8 +40,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import EtlError, SourceError
-from ..interrupts import STOPPING
 from ..model import Body, Chunk, Piece
+from ..process import STOPPING
 
 _T = TypeVar("_T")
 # The chunks of a run as they get ready, until the event is set.

@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from ..checkpoint import publish_rejects
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
-from ..interrupts import held
 from ..job.known_job import remember_job
 from ..job.spec import Job
 from ..model import Chunk, Tally
+from ..process import held
 from ..reader import Source
 from ..run_events import (
     Detailed,

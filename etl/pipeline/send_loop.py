@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
 from ..errors import TooManyRejectsError
-from ..interrupts import heard_by
 from ..model import Chunk, CommittedRows, RowRange, Tally
+from ..process import heard_by
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
 from ..text import counted

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage, HTTPResponse
+from ssl import SSLCertVerificationError
 from typing import Final, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -26,6 +27,9 @@ _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "propsync"}
 _SAFE_IN_URL: Final = "%/:?#[]@!$&'()*+,;=~"
+_CERTIFICATE: Final = (
+    "check the address and the clock; in a company, set SSL_CERT_FILE to a file with its certificates"
+)
 _WAITS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -177,6 +181,7 @@ def _request_error(name: str, error: Exception) -> SourceError:
         error = error.reason
     if isinstance(error, HTTPError) and error.code in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         return SourceError(f"{name} is not there", hint="check the address, and that its server is up")
+    hint = "try again, or download it first"
     match error:
         case HTTPError():
             what = f"the server answered {error.code} {error.reason}"
@@ -184,6 +189,8 @@ def _request_error(name: str, error: Exception) -> SourceError:
             what = "the server is silent"
         case ConnectionResetError(args=(said,)):
             what = str(said)
+        case SSLCertVerificationError():
+            what, hint = f"its certificate is not valid: {error.verify_message}", _CERTIFICATE
         case _:
             what = type(error).__name__
-    return SourceError(f"{name} can't be read: {what}", hint="try again, or download it first")
+    return SourceError(f"{name} can't be read: {what}", hint=hint)

@@ -65,7 +65,8 @@ _FAULTS: Final = tuple(
          "the store refuses connections{at}",
          "check the endpoint and its port, and that the store is up", True, True),
         (r"curlCode: (35|5[138]|60|77|8[023])\b|SSL|certificate", "no secure connection can be made{at}",
-         "for a store without TLS add scheme=http to the address; otherwise check its certificate",
+         "for a store without TLS add scheme=http to the address; otherwise check its certificate "
+         "(S3 trusts those in the file SSL_CERT_FILE)",
          False, True),
         (r"region is '[^']*' while the bucket is located in '(?P<region>[\w-]+)'",
          "the bucket {bucket} is in the region {region}",

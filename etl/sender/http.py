@@ -148,7 +148,8 @@ class HttpSession:
                 quoted = quote_answer(fault.encode(), *self._secrets)
                 raise DestinationError(
                     f"no safe connection to {self._host}: its certificate is not valid: {quoted}",
-                    hint="waiting doesn't help: check the URL, the clock and the proxy",
+                    hint="waiting doesn't help: check the URL, the clock and the proxy; "
+                    "in a company, set SSL_CERT_FILE to a file with its certificates",
                 ) from error
             # Before the first byte of the body was written, nothing can have been applied.
             if pieces.began or not body:
@@ -230,10 +231,11 @@ def _describe_error(error: BaseException) -> str:
 
 def _certificate_fault(error: BaseException) -> str | None:
     """What is wrong with the other end's certificate; None where something else failed."""
-    for one in (error, getattr(error, "certificate_error", None), getattr(error, "os_error", None)):
-        if isinstance(one, ssl.SSLCertVerificationError):
-            return str(getattr(one, "verify_message", "") or "it could not be verified")
-    return "it could not be verified" if isinstance(error, aiohttp.ClientConnectorCertificateError) else None
+    # aiohttp's error is one of Python's, too; only the one inside says what is wrong.
+    inside = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    faults = [one for one in (inside, error) if isinstance(one, ssl.SSLCertVerificationError)]
+    said = (getattr(one, "verify_message", "") for one in faults)
+    return next(filter(None, said), "it could not be verified") if faults else None
 
 
 # --- answers that come compressed, though they were not asked to: only a proxy or relay does that ---------

@@ -294,6 +294,22 @@ def test_a_handshake_that_fails_now_and_then_is_tried_again(
     assert night.summary["in_doubt"] == 0
 
 
+def test_a_company_s_certificates_are_trusted_where_ssl_cert_file_names_them(
+    propsync: Propsync, tmp_path: Path
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "company.pem"))
+    with failing_handshakes(context, every=1 << 30) as server:
+        command = ("run", write(tmp_path, 5), "--endpoint", server.url, *QUICK, "--json")
+        refused = propsync.process(*command, full=True)
+        trusted = propsync.process(*command, full=True, SSL_CERT_FILE=str(tmp_path / "company.pem"))
+    assert refused.code == 5
+    assert "set SSL_CERT_FILE" in refused.err
+    assert trusted.code == 0
+    assert trusted.summary["accepted"] == len(server.taken) == 5
+
+
 @pytest.mark.parametrize("value", ["bob:s3cretpw@127.0.0.1:9", "http://bob:s3cretpw@127.0.0.1:9"])
 def test_the_password_of_a_proxy_stands_nowhere(
     propsync: Propsync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str

@@ -39,7 +39,7 @@ LOOK = """
 import sys
 import etl
 from tests.modules import importable_modules
-from etl.cli.process_setup import _BEFORE_IMPORTS, watch_imports
+from etl.process import _BEFORE_IMPORTS, watch_imports
 asked = []
 type(_BEFORE_IMPORTS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
 watch_imports()
@@ -81,7 +81,7 @@ STARTS = """
 import contextlib, io, json, sys
 begun = set(sys.modules)
 from etl.__main__ import run_command_line
-from etl.cli.process_setup import watch_imports
+from etl.process import watch_imports
 watch_imports()
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -89,8 +89,8 @@ for arguments in json.loads(sys.argv[1]):
     print(json.dumps([code, [name for name in sys.modules if sys.modules[name] and name not in begun]]))
 """
 # What all commands import, beside what Python brings along, and what `status` does besides.
-OF_ALL = {"click", "etl", "etl.__main__", "etl.errors", "etl.interrupts", "etl.library", "etl.text"}
-OF_ALL |= {"etl.cli", "etl.cli.app", "etl.cli.console", "etl.cli.process_setup"}
+OF_ALL = {"click", "etl", "etl.__main__", "etl.errors", "etl.library", "etl.process", "etl.text"}
+OF_ALL |= {"etl.cli", "etl.cli.app", "etl.cli.console"}
 OF_STATUS = {"etl.cli.commands", "etl.cli.commands.status", "etl.cli.options", "etl.checkpoint", "orjson"}
 OF_STATUS |= {"etl.checkpoint.database", "etl.checkpoint.sent_file"}
 OF_STATUS |= {"etl.checkpoint.state_dir", "etl.checkpoint.store"}

@@ -50,7 +50,7 @@ def test_two_send_what_one_sends(propsync: Propsync, sandbox: Sandbox, job: Path
     one = propsync.process(*run(sandbox, job, "1"), "--state-dir", "one")
     assert sorted([*bodies, *bodies]) == sorted(entry.sha256 for entry in sandbox.requests)
     assert (two.code, one.code) == (3, 3)
-    times = {"seconds": 0, "seconds_by": {}, "answer_seconds": {}}
+    times = {"seconds": 0, "seconds_by": {}, "answer_seconds": {}, "time_spent": None}
     assert two.summary | times == one.summary | times
     assert rejects == (job.parent / "one" / "rejects.ndjson").read_bytes()
     assert rejects.count(b"\n") == 3

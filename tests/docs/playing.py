@@ -20,9 +20,8 @@ from tests.docs.screen import Terminal
 
 # Where the pages say that the sandbox listens; a test has its own elsewhere.
 SHOWN_URL = "http://127.0.0.1:8900"
-# Where the pages have the real thing, a test has the sandbox; and a folder of its own for that of a script.
-_REAL = (("region: eu", "region: {url}"), ("/srv/propsync", "."))
-_REAL_URL = "https://api.eu.amplitude.com"
+# A page that sends to Amplitude itself, whose reader has a project there; a test has the sandbox.
+_REAL, REAL_URL = "region: eu", "https://api.eu.amplitude.com"
 # Numbers before a unit of time or speed, moments, and what a page leaves out.
 _VARIES = re.compile(r"(\d[\d,.]*(?= (?:s|rows/s)\b)|(?<=seconds\":)\d[\d.]*|\d{4}-\d\d-\d\dT[\d:.]+|\.\.\.)")
 # The sentence about where the time went differs from run to run; pages show it or not.
@@ -70,11 +69,13 @@ def _stand_in(part: str) -> str:
 
 
 class Console:
-    """Runs the few commands that the pages use, in `folder`, which is the current one, against a sandbox."""
+    """Runs the few commands that the pages use, in `folder`, which is the current one, against a sandbox.
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._url = url
+    The page says `shown` in place of its `url`.
+    """
+
+    def __init__(self, folder: Path, url: str, shown: str = SHOWN_URL) -> None:
+        self._folder, self._url, self._shown = folder, url, shown
         self._code = 0
         self._exported: dict[str, str] = {}
         self._tools: dict[str, Callable[[list[str]], int]] = {
@@ -88,8 +89,9 @@ class Console:
 
     def write(self, name: str, text: str) -> None:
         """Write a file that a page shows."""
-        for real, ours in _REAL:
-            text = text.replace(real, ours.format(url=self._url))
+        text = text.replace(SHOWN_URL, self._url).replace("/srv/propsync", ".")
+        if self._shown == REAL_URL:
+            text = text.replace(_REAL, f"region: {self._url}")
         path = self._folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -109,11 +111,7 @@ class Console:
             self._code = self._tools[words[0]](words[1:-1] if target else words[1:])
         if target:
             target.write_bytes(out.written.getvalue())
-        real = _REAL_URL if self._url in self._texts() else SHOWN_URL
-        return err.seen().replace(self._url, real)
-
-    def _texts(self) -> str:
-        return "".join(path.read_text(encoding="utf-8") for path in self._folder.glob("*.yml"))
+        return err.seen().replace(self._url, self._shown)
 
     def _cat(self, names: list[str]) -> int:
         for name in names:

@@ -14,7 +14,7 @@ import pytest
 from etl.job.spec import parse_job
 from etl.sandbox import Sandbox
 from tests.docs.pages import DOCS, PLAYED, ROOT, Block, blocks, user_pages
-from tests.docs.playing import SHOWN_URL, Console, fits, steps
+from tests.docs.playing import REAL_URL, SHOWN_URL, Console, fits, steps
 from tests.examples import each_row
 
 
@@ -29,7 +29,8 @@ def test_a_page_says_what_its_examples_do(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMPLITUDE_API_KEY", "set-so-that-it-is-unset-again")
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
-    console, names, said = Console(tmp_path, sandbox.url), {"__name__": page.stem}, ""
+    shown = REAL_URL if page.stem == "migration" else SHOWN_URL
+    console, names, said = Console(tmp_path, sandbox.url, shown), {"__name__": page.stem}, ""
     for block in blocks(page):
         if block.language == "console":
             play(console, block)

@@ -320,6 +320,16 @@ def test_a_few_values_that_do_not_fit_are_skipped_and_told(tmp_path: Path) -> No
     assert any('3 values do not fit, e.g. "seven"' in note for note in proposed(source).notes)
 
 
+def test_why_a_column_of_numbers_stays_text_is_told_with_an_example(tmp_path: Path) -> None:
+    source = column_source(tmp_path, ["49.00", "unlimited", "12.50"])
+    assert spec_of(source) == ColumnSpec(column="v")
+    why = 'v stays text: 1 of 3 values is not a number, e.g. "unlimited"'
+    assert f"{why}. v: {{column: v, type: number, invalid: skip}}" in flat(proposed(source).text)
+    assert why in proposed(source).notes
+    for values in (["1", "two"], ["007", "12", "13", "x"], ["Smith", "Berg"]):
+        assert "stays text" not in proposed(column_source(tmp_path, values)).text
+
+
 def test_a_value_that_the_type_reads_is_no_misfit(tmp_path: Path) -> None:
     source = column_source(tmp_path, [*["5"] * 250, "007"])
     assert spec_of(source) == ColumnSpec(column="v", type="integer")

@@ -83,8 +83,14 @@ def test_an_interrupt_passes_through() -> None:
 
 
 def test_only_a_terminal_needs_rich() -> None:
-    code = "import sys, etl.listeners.log, etl.listeners.metrics, etl.listeners.report as _"
-    code += "; print('rich' in sys.modules)"
+    code = """
+import io, sys, etl.listeners.metrics, etl.listeners.report
+from etl.listeners.display import LogListener, NotebookListener
+from etl.run_events import Warned
+LogListener(io.StringIO(), as_json=False)(Warned("code", "message"))
+NotebookListener(lambda html: print)(Warned("code", "message"))
+print("rich" in sys.modules)
+"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert said == "False\n"

@@ -19,7 +19,7 @@ KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes
 def test_the_keys_are_the_promised_ones_in_order() -> None:
     assert list(summary_dict(summary())) == [
         *(*KEYS.split(), "in_doubt", "uncounted", "job", "rejects_by_code"),
-        *("exit_code", "reason", "hint", "skipped_values", "seconds_by", "answer_seconds"),
+        *("exit_code", "reason", "hint", "skipped_values", "seconds_by", "answer_seconds", "time_spent"),
     ]
 
 
@@ -139,7 +139,7 @@ def test_the_data_says_where_the_time_went() -> None:
     ],
 )
 def test_one_sentence_says_where_the_time_went(timing: Timing | None, sentence: str | None) -> None:
-    assert time_spent(timing) == sentence
+    assert time_spent(timing) == summary_dict(replace(summary(), timing=timing))["time_spent"] == sentence
     text = summary_text(replace(summary(), timing=timing), width=300)
     assert ("Time: " in text) == (sentence is not None)
     assert f"  Time: {sentence}." in text.splitlines() or sentence is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import trustme
 
 from etl.errors import SourceError, StateError
 from etl.model import RowRange
@@ -190,6 +192,26 @@ def test_what_can_not_be_fetched_says_why(case: str) -> None:
     assert "users.csv" in caught.value.message
     assert "secret" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_company_s_certificates_are_trusted_where_ssl_cert_file_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "company.pem"))
+    written(tmp_path, "users.csv", "id\n1\n")
+    monkeypatch.setattr(ThreadingHTTPServer, "handle_error", lambda *_: None)  # when the client leaves
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"https://127.0.0.1:{server.server_port}/users.csv"
+        with pytest.raises(SourceError, match="certificate is not valid: unable to get local") as caught:
+            open_source([address])
+        assert "SSL_CERT_FILE" in (caught.value.hint or "")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
+        assert rows_of(batches(open_source([address])))[1] == {"id": "1"}
+        server.shutdown()
 
 
 def test_credentials_of_the_address_are_for_its_server_alone() -> None:

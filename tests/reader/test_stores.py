@@ -226,6 +226,11 @@ def test_each_error_of_a_client_has_its_message(
     assert "{" not in str(error)
 
 
+def test_whose_certificates_are_trusted_is_named() -> None:
+    hint = store_error("s3://b/k.csv", "h", OSError("curlCode: 60, SSL peer certificate")).hint
+    assert "SSL_CERT_FILE" in (hint or "")
+
+
 def test_the_credentials_that_were_tried_are_named_without_their_values(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -139,7 +139,8 @@ def test_a_wrong_certificate_is_no_outage() -> None:
 
     with pytest.raises(DestinationError, match="no safe connection") as caught:
         asyncio.run(ask())
-    assert "certificate" in str(caught.value)
+    assert "its certificate is not valid: unable to get local issuer certificate" in caught.value.message
+    assert "SSL_CERT_FILE" in (caught.value.hint or "")
 
 
 def test_no_tls_at_the_other_end_is_tried_again() -> None:

@@ -54,7 +54,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
 @contextmanager
 def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
     """What shows the rows that were read, on a terminal; None elsewhere."""
-    from ...listeners.terminal import has_cursor
+    from ...listeners.display import has_cursor
 
     if not has_cursor(sys.stderr):
         yield None

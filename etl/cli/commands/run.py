@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ...errors import EtlError
-from ...interrupts import release
+from ...process import release
 from .. import options
 from ..console import Invocation, current
 from ..options import command

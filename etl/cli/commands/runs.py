@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ...run_events import Summary
 
+_LONG = 60.0  # seconds from which on it matters where the time went
+
 
 @command("runs")
 @JOB
@@ -53,6 +55,7 @@ def _readable(records: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any
 def _lines(found: list[tuple[dict[str, Any], Summary, list[float]]]) -> Iterator[str]:
     import textwrap
 
+    from ...listeners.summary import time_spent
     from ...text import counted, one_line, span
 
     yield f"{'run':24} {'exit':>4} {'rows':>12} {'accepted':>12} {'rejected':>9}  time"
@@ -60,8 +63,12 @@ def _lines(found: list[tuple[dict[str, Any], Summary, list[float]]]) -> Iterator
         tally = summary.tally
         numbers = f"{tally.rows:>12,} {tally.accepted:>12,} {tally.rejected:>9,}"
         yield f"{data['run']:24} {summary.exit_code:>4} {numbers}  {span(summary.seconds)}"
+        notes = []
         if summary.reason and summary.exit_code != 3:
-            reason = one_line(summary.reason.splitlines()[0])
-            yield from textwrap.wrap(reason, 79, initial_indent="    ", subsequent_indent="    ")
+            notes.append(one_line(summary.reason.splitlines()[0]))
         if (paused := sum(pauses)) >= 1:
-            yield f"    {counted(len(pauses), 'pause')} of the destination, {span(paused)}"
+            notes.append(f"{counted(len(pauses), 'pause')} of the destination, {span(paused)}")
+        if summary.seconds >= _LONG and (spent := time_spent(summary.timing)):
+            notes.append(spent)
+        for note in notes:
+            yield from textwrap.wrap(note, 79, initial_indent="    ", subsequent_indent="    ")

@@ -30,7 +30,7 @@ _LONGEST = 36  # columns of a value in the table
 
 @command("try")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
+@click.option("-o", "--output", type=options.PATH, help="Keep the job file here.")
 @option("--limit", "N", click.IntRange(min=1), "Send only the first N rows.", default=100_000)
 @switch("--no-open", "Don't open the page in a browser.")
 def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_open: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyte
 import pytest
 
-from etl.listeners.terminal import TerminalListener, has_cursor
+from etl.listeners.display import TerminalListener, has_cursor
 from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Warned
 from etl.text import columns

@@ -1,21 +1,25 @@
-"""The process of the command: what a batch frees is there for the next one, and no signal gets lost."""
+"""The process of a command: who hears its signals and when, and what it keeps of its memory."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import pytest
 
+from etl.process import STOPPING, heard_by, held, release, watch_signals
 from tests.commands import REPOSITORY
 
 # Two buffers of 6 MB at a time, as for the JSON lines of a batch; a page is 4 KB or more.
 BATCHES = """
 import resource, sys
 if sys.argv[1] == "configured":
-    from etl.cli.process_setup import configure_allocation
+    from etl.process import configure_allocation
     configure_allocation()
 
 def batch():
@@ -36,7 +40,7 @@ print(faults() - before)
 # 60 MB, of which a tenth stays, here and there.
 FORK = """
 import os
-from etl.cli.process_setup import configure_allocation
+from etl.process import configure_allocation
 configure_allocation()
 import numpy as np
 from etl.pipeline.prefetch import worker_process
@@ -55,7 +59,7 @@ with worker_process(lambda: iter(()), closing=os.open(os.devnull, os.O_RDONLY)):
 # A thread sends a signal at a time to a process that parses CSV in its main thread. Prints how many get lost.
 SIGNALS = """
 import os, random, signal, threading, time
-from etl.cli.process_setup import watch_imports
+from etl.process import watch_imports
 watch_imports()
 import pyarrow as pa
 from pyarrow import csv
@@ -86,6 +90,88 @@ print(sent - heard)
 glibc = pytest.mark.skipif(
     os.name != "posix" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the system has no mallopt"
 )
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """All of them raise KeyboardInterrupt, as in the command; afterwards they are what they were."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_one_that_comes_while_they_are_held_comes_afterwards(number: int) -> None:
+    done = []
+
+    def work() -> None:
+        with held():
+            send(number)
+            done.append("inside")
+        done.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inside"]
+
+
+def test_a_second_one_is_not_held() -> None:
+    done = []
+
+    def work() -> None:
+        with held():
+            send(signal.SIGTERM)
+            done.append("once")
+            send(signal.SIGINT)
+            done.append("twice")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["once"]
+
+
+def test_those_that_are_ignored_stay_so() -> None:
+    heard: list[int] = []
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with heard_by(lambda number, _: heard.append(number)):
+        send(signal.SIGHUP)
+        send(signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+
+
+def test_another_thread_than_the_main_one_changes_nothing() -> None:
+    seen = []
+
+    def hold() -> None:
+        with held():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]
+
+
+def test_from_the_first_moment_they_wait_until_they_are_released() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watch_signals()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    send(signal.SIGTERM)
+    send(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        release()
+    release()
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGTERM)
 
 
 def told(script: str, *words: str) -> int:

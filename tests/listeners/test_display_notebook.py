@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from etl import Job, plan, run
-from etl.listeners.terminal import NotebookListener
+from etl.listeners.display import NotebookListener
 from etl.model import Tally
 from etl.run_events import Paused, Progressed, Recovered, Started, Warned
 from etl.sandbox import Sandbox

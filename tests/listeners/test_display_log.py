@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etl.listeners.log import LogListener
+from etl.listeners.display import LogListener
 from etl.listeners.summary import summary_dict
 from etl.model import Tally
 from etl.run_events import Ended, Event, Paused, Progressed, Recovered, Warned
@@ -187,6 +187,7 @@ def test_the_last_line_says_where_the_time_went(log_format: Literal["text", "jso
     if log_format == "json":
         assert played.data[-1]["seconds_by"]["rate"] == 610.0
         assert played.data[-1]["answer_seconds"] == {"p50": 0.08, "p95": 0.2, "p99": 1.5}
+        assert played.data[-1]["time_spent"].startswith("61 % waiting for the rate limit, 22 % for answers,")
     else:
         assert " Time: 61 % waiting for the rate limit, 22 % for answers, 10 % for " in played.lines[-1]
 
