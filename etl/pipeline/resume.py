@@ -32,16 +32,21 @@ from .guards import (
     check_repeat,
     check_rows,
     decide,
-    difference,
-    identity,
     last_rows,
     lost_hint,
     restart_message,
-    source_mark,
     stop_hint,
 )
 from .plan import plan_job
-from .run_inputs import RunInputs, first_digests, keep_rejects, own_rejects, same_content
+from .run_inputs import (
+    RunInputs,
+    difference,
+    first_digests,
+    keep_rejects,
+    own_rejects,
+    same_content,
+    source_mark,
+)
 from .saved_plan import SavedPlan
 from .status import destination_folder
 
@@ -105,7 +110,7 @@ class RunOpening:
     def __post_init__(self) -> None:
         self.job, self.source, self.settings = self.inputs.job, self.inputs.source, self.inputs.settings
         self.folder = self.inputs.folder
-        self.expected = identity(self.inputs)
+        self.expected = self.inputs.identity()
         self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
         self.increments = increments_of(self.job)
         self.left = read_in_flight(self.folder.in_flight)
