@@ -28,14 +28,13 @@ from .figures import Figures
 from .guards import check_repeat, check_rows, input_warnings, last_rows, warn_of_large_numbers
 from .job_source import JobSource
 from .precheck import Precheck, precheck
-from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs, first_digests
 from .saved_plan import SavedPlan
 from .send_loop import check_rejects, counts_before_sending
 from .settings import Settings
 from .status import destination_folder
-from .user_count import Changed, UserCount
+from .user_changes import Changed, RemovedUsers, UserCount, find_removed_users
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
