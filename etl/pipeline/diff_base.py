@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from .. import amplitude
-from ..checkpoint import Checkpoint, Progress, StateDir
+from ..checkpoint import Checkpoint, Progress, SentEntries, StateDir
 from ..checkpoint.in_flight_file import Flight, InFlightContents
-from ..checkpoint.sent_file import SentEntries
 from ..job.spec import Job, fingerprint
 from ..model import RowRange
 from ..reader import Source

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from ..checkpoint.sent_file import SentEntries
+from ..checkpoint import SentEntries
 from ..encoder import Encoder, FormEncoding, Limits, pieces
 from ..errors import SourceError
 from ..job.spec import Job
