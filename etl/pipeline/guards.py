@@ -22,8 +22,7 @@ from ..model import Chunk
 from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
-from .diff_base import increments_of
-from .run_inputs import entry_of
+from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
 # An hour less than the server remembers events, for the run itself.

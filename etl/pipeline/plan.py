@@ -23,13 +23,13 @@ from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..text import MASK, html_table, span
-from .diff_base import increments_of, open_diff_base
+from .diff_base import open_diff_base
 from .figures import Figures
 from .guards import check_repeat, check_rows, input_warnings, last_rows, warn_of_large_numbers
 from .job_source import JobSource
 from .precheck import Precheck, precheck
 from .row_pipeline import RowPipeline
-from .run_inputs import RunInputs, first_digests
+from .run_inputs import RunInputs, first_digests, increments_of
 from .saved_plan import SavedPlan
 from .send_loop import check_rejects, counts_before_sending
 from .settings import Settings

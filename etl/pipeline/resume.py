@@ -10,20 +10,24 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
-from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
+from ..checkpoint.in_flight_file import (
+    Flight,
+    InFlightFile,
+    RunMark,
+    load_checkpoint,
+    read_in_flight,
+    uncommitted_flights,
+)
 from ..errors import StaleCheckpointError
 from ..run_events import Noted, Warned
 from ..state_files import is_there
 from .diff_base import (
     DiffBase,
-    JobFacts,
-    increments_of,
     invalidate_lost,
     keep_accepted,
     open_diff_base,
     remove_snapshot,
     restarted_id,
-    uncommitted_flights,
     write_snapshot,
 )
 from .guards import (
@@ -39,9 +43,11 @@ from .guards import (
 )
 from .plan import plan_job
 from .run_inputs import (
+    JobFacts,
     RunInputs,
     difference,
     first_digests,
+    increments_of,
     keep_rejects,
     own_rejects,
     same_content,
@@ -66,26 +72,6 @@ class OpenRun:
     resent: float = 0
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
-
-
-def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
-    """The checkpoint of a folder; None if there is none and none is missing.
-
-    Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
-    """
-    with ExitStack() as stack:
-        found, problem = Checkpoint.load(folder.checkpoint), None
-        if found is not None:
-            progress = stack.enter_context(found).progress()
-            mine = left if left is not None and left.mark.run_id == progress.run_id else None
-            if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
-                problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
-        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
-            problem = "is gone, and its run isn't finished"
-        if problem is not None:
-            raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
-        stack.pop_all()
-    return found
 
 
 @dataclass

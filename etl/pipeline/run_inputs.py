@@ -17,12 +17,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from typing import Any, Final, Self
 from uuid import uuid4
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from .. import amplitude
 from ..checkpoint import Checkpoint, RejectKey, RunIdentity, StateDir, reject_key, reject_lines
 from ..encoder import Limits
 from ..errors import EtlError
@@ -30,6 +33,7 @@ from ..job.spec import Job, fingerprint
 from ..model import SourceFile
 from ..reader import Source
 from ..run_events import Noted, Warned
+from ..snapshot import Layout, layout_of
 from ..state_files import is_there, replacing_file
 from .settings import Settings, at_endpoint, known_limits
 
@@ -80,6 +84,55 @@ class RunInputs:
             "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
             "source": files,
         }
+
+
+def increments_of(job: Job) -> list[str]:
+    """The operators of a job that count twice what is sent twice."""
+    return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
+
+    `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
+    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
+    that it keeps to.
+    """
+
+    endpoint: str
+    fingerprint: str
+    files: int
+    counts: bool
+    resent: bool
+    layout: Layout | None
+    plan: str | None = None
+
+    @classmethod
+    def of(cls, job: Job, source: Source | None = None, *, plan: str | None = None) -> Self:
+        """The facts of a job and of the run of a source that is about to begin."""
+        return cls(
+            endpoint=job.destination.endpoint,
+            fingerprint=fingerprint(job),
+            files=len(source.files) if source else 0,
+            counts=bool(increments_of(job)),
+            resent=source is not None and source.holds_rejects,
+            layout=layout_of(job.identification, job.changes),
+            plan=plan,
+        )
+
+    @staticmethod
+    def read(plain: Mapping[str, Any]) -> JobFacts:
+        """The facts of plain data, as `asdict` made it."""
+        return _validator().validate_python(plain)
+
+
+@cache
+def _validator() -> TypeAdapter[JobFacts]:
+    return TypeAdapter(JobFacts)
+
+
+# --- which bytes a run sends ------------------------------------------------------------------------------
 
 
 def entry_of(file: SourceFile) -> list[object]:

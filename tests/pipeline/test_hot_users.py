@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint
-from etl.checkpoint.in_flight_file import read_in_flight
+from etl.checkpoint.in_flight_file import read_in_flight, uncommitted_flights
 from etl.errors import DestinationError, EtlError
 from etl.model import Tally
-from etl.pipeline.diff_base import uncommitted_flights
 from etl.run_events import Event, Progressed
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Clock
