@@ -217,7 +217,7 @@ class _Run:
         if wanted and self.source.repeatable:
             self.source.fetch()
             if may_fork():
-                return worker_process(self._chunks, closing=lock)
+                return worker_process(self._chunks, lock=lock)
         return nullcontext(partial(prefetch_chunks, self._chunks()))
 
     def _chunks(self) -> Iterator[list[Chunk]]:

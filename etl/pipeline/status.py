@@ -18,6 +18,8 @@ from ..state_files import is_there
 from ..tally import ROW_ENDS, RangeSet
 
 _MOST_REASONS: Final = 1_000
+# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
+_MOST_DESTINATIONS: Final = 8
 
 
 def status_of(job: KnownJob) -> dict[str, object]:
@@ -83,8 +85,7 @@ def _snapshot(path: Path) -> dict[str, object] | None:
     }
 
 
-# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
-_MOST_DESTINATIONS: Final = 8
+# --- which files are of which destination -----------------------------------------------------------------
 
 
 def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
