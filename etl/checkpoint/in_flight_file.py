@@ -1,5 +1,7 @@
 """The file `in_flight`: which users have a request in flight, for the process that comes after `kill -9`.
 
+By it that process also sees whether the checkpoint has all that was committed.
+
 Before a chunk is first sent, its users are written into a free slot; once it is committed, the slot is free
 again. The writes aren't synced, so they take microseconds: they outlive the process, but not a power cut.
 That shows in the system's boot id, and then it is unknown who was in flight. A slot that was only half
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from ..model import Chunk
     from .state_dir import StateDir
-    from .store import Progress
 
 _MAGIC: Final = b"prsyfly1"
 _HEAD: Final = struct.Struct("<8sII")  # the magic bytes, and length and checksum of a JSON object
@@ -236,10 +237,9 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     return found
 
 
-def uncommitted_flights(
-    left: InFlightContents | None, progress: Progress, found: Checkpoint
-) -> tuple[Flight, ...] | None:
-    """The users in flight when the last process of a run ended; None if they are unknown."""
+def uncommitted_flights(left: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
+    """The users in flight when the last process of a checkpoint's run ended; None if they are unknown."""
+    progress = found.progress()
     if left is None or left.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None

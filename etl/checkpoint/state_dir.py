@@ -1,7 +1,4 @@
-"""The state folder of a job: private, writable, and used by one run at a time.
-
-Which files of a state folder belong to a destination: each has a snapshot and a list of ids of its own.
-"""
+"""The state folder of a job: private, writable, and used by one run at a time; and its file of rejects."""
 
 from __future__ import annotations
 

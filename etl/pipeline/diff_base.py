@@ -347,7 +347,7 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
         left = read_in_flight(folder.in_flight)
         with load_checkpoint(folder, left) or nullcontext() as found:
             if found is not None and not found.progress().finished:
-                in_flight = uncommitted_flights(left, found.progress(), found)
+                in_flight = uncommitted_flights(left, found)
                 if found.arrived() or in_flight != ():
                     raise StaleCheckpointError(
                         f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as "

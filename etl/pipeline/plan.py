@@ -229,7 +229,7 @@ def plan_job(
         pipeline = RowPipeline(job, rows, base, limits=inputs.limits, sizes_only=not proof)
         figures, users = Figures(rows), UserCount(base, scratch, rows)
         found = Plan(inputs, figures, hashlib.sha256() if proof else None)
-        report = progress_of(found, listener)
+        report = _progress_of(found, listener)
         found.warnings += (*input_warnings(job, rows.source), *base.warnings)
         found.warnings += (note for note in inputs.notes if isinstance(note, Warned))
         own = destination_folder(inputs.folder, found.endpoint)
@@ -256,7 +256,7 @@ def plan_job(
     return found
 
 
-def progress_of(plan: Plan, listener: Listener) -> Callable[[], None]:
+def _progress_of(plan: Plan, listener: Listener) -> Callable[[], None]:
     """What is called after each chunk, and reports how many rows are done once it has taken long."""
     source, settings = plan.inputs.source, plan.inputs.settings
     now, started = settings.clock.now, False

@@ -143,7 +143,7 @@ class RunOpening:
         progress = None if found is None else found.progress()
         if found is None or progress is None or progress.finished:
             return "begin"
-        self.flights = uncommitted_flights(self.left, progress, found)
+        self.flights = uncommitted_flights(self.left, found)
         self.unfinished = unfinished = self._examine(found, progress)
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)

@@ -43,7 +43,7 @@ SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[S
 # The held rows of a range; None where the whole range is left.
 HeldOf: TypeAlias = Callable[[RowRange], HeldRows | None]
 # In place of a run's id, and as long.
-NO_RUN: Final = "0" * 32
+_NO_RUN: Final = "0" * 32
 
 
 class RowPipeline:
@@ -60,7 +60,7 @@ class RowPipeline:
         job: Job,
         source: Source | JobSource,
         diff_base: DiffBase = NOTHING,
-        run_id: str = NO_RUN,
+        run_id: str = _NO_RUN,
         *,
         limits: Limits | None = None,
         sizes_only: bool = False,

@@ -41,7 +41,7 @@ from .settings import Settings, at_endpoint, known_limits
 _CUT: Final = 2
 _NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
 # Reading so much takes less than a tenth of a second.
-QUICK_BYTES: Final = 64_000_000
+_QUICK_BYTES: Final = 64_000_000
 _JOIN_SECONDS: Final = 2.0
 
 
@@ -202,7 +202,7 @@ def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
     if not source.repeatable:
         return {}
     files = range(len(source.files))
-    if not needed and sum(source.weight(file) or 0 for file in files) > QUICK_BYTES:
+    if not needed and sum(source.weight(file) or 0 for file in files) > _QUICK_BYTES:
         return {}
     # A file without a time is only fetched for its digest if that is needed.
     untimed = [needed and file.modified is None for file in source.files]
