@@ -107,6 +107,8 @@ class StateDir:
             files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
             left = [self.progress, *map(fresh_name, (*files, self.path / JOB_NOTES))]  # of a killed process
             with suppress(OSError):
+                for pattern in ("snapshot-*.arrow", "ids-*.arrow"):  # of other destinations
+                    left += self.path.glob(fresh_name(Path(pattern)).name)
                 for path in left:
                     path.unlink(missing_ok=True)
             yield lock.fileno()

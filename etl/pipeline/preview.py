@@ -30,7 +30,7 @@ from ..snapshot import FinalChanges
 from ..state_files import is_there
 from ..subject import Subject, id_keys, subject_of
 from ..text import MASK
-from .diff_base import DiffBase, open_diff_base
+from .diff_base import open_diff_base
 from .job_source import JobSource, original_values_of
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
@@ -166,7 +166,13 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
     with Checkpoint.look(folder.checkpoint) as checkpoint:
         found.unfinished = checkpoint is not None and not checkpoint.progress().finished
     with open_diff_base(job, folder, full=settings.full) as base:
-        _look_up(base, found)
+        found.known = None if base.layout is None else False
+        if (snapshot := base.snapshot) is not None:
+            for name in ID_FIELDS:  # as a user, or as a device
+                at = snapshot.find(id_keys(name, pa.array([user])))
+                if at[0] >= 0 and not found.known:
+                    found.known, found.run = True, int(snapshot.runs(at)[0])
+                    found.in_doubt = bool(base.in_doubt.has(at)[0])
         _compare(RowPipeline(job, rows, base), mapped, found)
     return found
 
@@ -235,17 +241,6 @@ def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
                 source, reason = MASK, reason or "hashed, so its value in the source is hidden"
             found.append(Value(".".join(map(str, path)), spec.column, source, value, reason))
         yield tuple(found)
-
-
-def _look_up(base: DiffBase, found: Explanation) -> None:
-    """Find the user in the snapshot, as a user or as a device."""
-    found.known = None if base.layout is None else False
-    if (snapshot := base.snapshot) is not None:
-        for name in ID_FIELDS:
-            at = snapshot.find(id_keys(name, pa.array([found.user])))
-            if at[0] >= 0 and not found.known:
-                found.known, found.run = True, int(snapshot.runs(at)[0])
-                found.in_doubt = bool(base.in_doubt.has(at)[0])
 
 
 def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) -> None:
