@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import orjson
@@ -329,7 +329,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         about, tally = progress.about, progress.tally
         if not about:
             return []
-        files, digests = cast("list[list[object]]", progress.identity["source"]), self.digests()
+        files, digests = progress.identity["source"], self.digests()
         query = "SELECT coalesce(sum(stop - first), 0) FROM settled WHERE file < ?"
         rows = next(self._rows(query, about["files"]))[0]
         marks = tuple(mark_of(entry, digests.get(file)) for file, entry in enumerate(files[: about["files"]]))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from ..checkpoint import Checkpoint, StateDir
 from ..job.known_job import KnownJob, remembered_rows
@@ -51,7 +51,8 @@ def status_of(job: KnownJob) -> dict[str, object]:
         run, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         total = None if run.finished else remembered_rows(folder.path)
         left = None if total is None else max(total - run.tally.rows, 0)
-        names = [str(file[0]) for file in cast("list[list[object]]", run.identity["source"])]
+        # An entry of one value is no file: it only tells one stream from another.
+        names = [entry[0] for entry in run.identity["source"] if len(entry) > 1]
         return found | {
             "status": "finished" if run.finished else "unfinished",
             "began": datetime.fromtimestamp(run.began, UTC).isoformat(timespec="seconds"),
