@@ -29,7 +29,7 @@ _FOLDER: Final = "runs"
 
 
 def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> Path:
-    """Write the record of a run that ended, and remove the oldest ones. Raises StateError.
+    """Write the record of a run that ended, and remove the oldest ones. Raises StateError, OSError.
 
     Its name is the time in UTC with the process id, so that runs which end together have a file each.
     """
