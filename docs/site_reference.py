@@ -46,7 +46,7 @@ _LIBRARY: Final = """# Library
 ::: etl.tally.Tally
 ::: etl.pipeline.plan.Plan
 ::: etl.pipeline.preview.Explanation
-::: etl.pipeline.baseline.Recorded
+::: etl.pipeline.diff_base.Recorded
 ::: etl.readback.Verified
 
 ## Errors

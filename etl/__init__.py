@@ -23,7 +23,7 @@ from .library import verify as verify
 if TYPE_CHECKING:
     from .errors import EtlError as EtlError
     from .job.spec import Job as Job
-    from .pipeline.baseline import Recorded as Recorded
+    from .pipeline.diff_base import Recorded as Recorded
     from .pipeline.plan import Plan as Plan
     from .pipeline.preview import Explanation as Explanation
     from .pipeline.settings import RejectLimit as RejectLimit

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .job.spec import Job
-    from .pipeline.baseline import Recorded
+    from .pipeline.diff_base import Recorded
     from .pipeline.plan import Plan
     from .pipeline.preview import Explanation
     from .pipeline.settings import Options, Settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_OF_RUNS: Final = {"Explanation": "preview", "Plan": "plan", "Recorded": "baseline"}
+_OF_RUNS: Final = {"Explanation": "preview", "Plan": "plan", "Recorded": "diff_base"}
 _HOMES = {"EtlError": ".errors", "Job": ".job.spec", "Summary": ".run_events", "Verified": ".readback"}
 _HOMES |= {name: f".pipeline.{module}" for name, module in _OF_RUNS.items()}
 _HOMES |= dict.fromkeys(("RejectLimit", "RowMinimum", "Settings"), ".pipeline.settings")
@@ -73,7 +73,7 @@ def baseline(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from .pipeline.baseline import record_baseline
+    from .pipeline.diff_base import record_baseline
 
     return record_baseline(job, _open(job, source), settings=_settings(settings, options))
 

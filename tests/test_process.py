@@ -52,7 +52,7 @@ def held():
 pieces = [np.ones(1 << 17) for _ in range(60)]
 pieces = pieces[::10]
 before = held()
-with worker_process(lambda: iter(()), closing=os.open(os.devnull, os.O_RDONLY)):
+with worker_process(lambda: iter(()), lock=os.open(os.devnull, os.O_RDONLY)):
     print(before - held())
 """
 

@@ -1,6 +1,7 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
 from .database import PastRun as PastRun
+from .database import SentEntries as SentEntries
 from .database import mark_of as mark_of
 from .state_dir import RejectKey as RejectKey
 from .state_dir import StateDir as StateDir

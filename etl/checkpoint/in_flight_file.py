@@ -1,5 +1,7 @@
 """The file `in_flight`: which users have a request in flight, for the process that comes after `kill -9`.
 
+By it that process also sees whether the checkpoint has all that was committed.
+
 Before a chunk is first sent, its users are written into a free slot; once it is committed, the slot is free
 again. The writes aren't synced, so they take microseconds: they outlive the process, but not a power cut.
 That shows in the system's boot id, and then it is unknown who was in flight. A slot that was only half
@@ -15,7 +17,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -26,11 +28,14 @@ import numpy as np
 from ..errors import StaleCheckpointError
 from ..state_files import replacing_file, state_error
 from ..subject import keys_in, without_users
+from ..tally import RangeSet, RowRange
+from .store import Checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Chunk
+    from .state_dir import StateDir
 
 _MAGIC: Final = b"prsyfly1"
 _HEAD: Final = struct.Struct("<8sII")  # the magic bytes, and length and checksum of a JSON object
@@ -210,6 +215,48 @@ def read_in_flight(path: Path) -> InFlightContents | None:
     slots = (_unpack(data[place : place + slot_bytes]) for place in range(_BLOCK, len(data), slot_bytes))
     flights = tuple(flight for flight in slots if flight is not None)
     return InFlightContents(replace(mark, unknown=bool(unknown)), commits, bool(finished), flights)
+
+
+def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
+    """The checkpoint of a folder; None if there is none and none is missing.
+
+    Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
+    """
+    with ExitStack() as stack:
+        found, problem = Checkpoint.load(folder.checkpoint), None
+        if found is not None:
+            progress = stack.enter_context(found).progress()
+            mine = left if left is not None and left.mark.run_id == progress.run_id else None
+            if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
+                problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
+        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
+            problem = "is gone, and its run isn't finished"
+        if problem is not None:
+            raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
+        stack.pop_all()
+    return found
+
+
+def uncommitted_flights(left: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
+    """The users in flight when the last process of a checkpoint's run ended; None if they are unknown."""
+    progress = found.progress()
+    if left is None or left.mark.run_id != progress.run_id:
+        # The file is made before anything is sent, and the run's first transaction comes after that.
+        return () if progress.commits == 0 else None
+    if left.mark.unknown:
+        return None
+    ranges = RangeSet(found.committed(), found.held())
+    flights = []
+    for flight in left.flights:
+        gaps = ranges.gaps(flight.file)
+        if any(one.first < flight.stop and (one.stop is None or one.stop > flight.first) for one in gaps):
+            if ranges.held(RowRange(flight.file, flight.first, flight.stop)) is not None:
+                # Users who were committed while others of the chunk were held.
+                sent = found.sent((flight.file, flight.first), (flight.file, flight.first + 1))
+                gone = [flight.keys[:0, 0], *(entries.keys[:, 0] for entries in sent)]
+                flight = replace(flight, keys=without_users(flight.keys, np.concatenate(gone)))
+            flights.append(flight)
+    return tuple(flight for flight in flights if len(flight.keys))
 
 
 @dataclass(slots=True)

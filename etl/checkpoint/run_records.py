@@ -20,6 +20,87 @@ import orjson
 from ..state_files import replacing_file
 from .state_dir import StateDir
 
+KEPT_RUNS: Final = 100
+_KEPT_DAYS: Final = 365
+_FOLDER: Final = "runs"
+
+
+# --- past runs --------------------------------------------------------------------------------------------
+
+
+def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> Path:
+    """Write the record of a run that ended, and remove the oldest ones. Raises StateError, OSError.
+
+    Its name is the time in UTC with the process id, so that runs which end together have a file each.
+    """
+    folder = state_dir / _FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{ended.astimezone(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"
+    with replacing_file(path) as file:
+        # Not orjson: a file name that isn't UTF-8 has half characters.
+        file.write(json.dumps(record).encode())
+    oldest = f"{ended.astimezone(UTC) - timedelta(days=_KEPT_DAYS):%Y%m%d}"
+    names = sorted(folder.glob("*.json"), reverse=True)
+    for number, old in enumerate(names):
+        if number >= KEPT_RUNS or old.name < oldest:
+            with suppress(OSError):
+                old.unlink()
+    return path
+
+
+def past_runs(state_dir: Path) -> Iterator[dict[str, Any]]:
+    """The records, the latest first, each with `run`, the name of its file; unreadable ones are left out."""
+    for path in sorted((state_dir / _FOLDER).glob("*.json"), reverse=True):
+        with suppress(OSError, ValueError):
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict) and isinstance(record.get("summary"), dict):
+                yield {"run": path.stem, **record}
+
+
+# --- the run under way ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """What a run does at the moment `updated`, and since when; moments are in seconds since the epoch.
+
+    "paused": the destination asked for it (429); "outage": nothing gets through, for `reason`. `rows` are
+    committed of `total_rows` (None: unknown, or `estimated` by bytes). `rows_per_second` is of the last half
+    minute, `average_rows_per_second` of this process.
+    """
+
+    state: Literal["sending", "paused", "outage"]
+    since: float
+    updated: float
+    rows: int
+    total_rows: int | None
+    estimated: bool
+    rows_per_second: float
+    average_rows_per_second: float
+    seconds_left: float | None
+    reason: str | None = None
+    next_try: float | None = None
+
+    def save(self, path: Path) -> None:
+        """Replace the file, which only its owner can read. Raises StateError."""
+        with replacing_file(path, durable=False) as file:
+            file.write(json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Read the file; None if there is none, or if another version wrote it."""
+        with suppress(OSError, ValueError, TypeError):
+            return cls(**json.loads(path.read_bytes()))
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, with the share of the rows in percent."""
+        share = 100 * self.rows / self.total_rows if self.total_rows else None
+        return {**asdict(self), "percent": None if share is None else round(min(share, 100.0), 2)}
+
+
+# --- what a probe found out -------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -82,76 +163,3 @@ class Capabilities:
         found = ((name, self.most(name)) for name in ("identifications", "bytes"))
         sizes = (f"{most:,} {name}" if most else f"an unknown number of {name}" for name, most in found)
         return f"probed on {self.date[:10]}: a request takes {' and '.join(sizes)}"
-
-
-KEPT_RUNS: Final = 100
-_KEPT_DAYS: Final = 365
-_FOLDER: Final = "runs"
-
-
-def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> Path:
-    """Write the record of a run that ended, and remove the oldest ones. Raises StateError.
-
-    Its name is the time in UTC with the process id, so that runs which end together have a file each.
-    """
-    folder = state_dir / _FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{ended.astimezone(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"
-    with replacing_file(path) as file:
-        # Not orjson: a file name that isn't UTF-8 has half characters.
-        file.write(json.dumps(record).encode())
-    oldest = f"{ended.astimezone(UTC) - timedelta(days=_KEPT_DAYS):%Y%m%d}"
-    names = sorted(folder.glob("*.json"), reverse=True)
-    for number, old in enumerate(names):
-        if number >= KEPT_RUNS or old.name < oldest:
-            with suppress(OSError):
-                old.unlink()
-    return path
-
-
-def past_runs(state_dir: Path) -> Iterator[dict[str, Any]]:
-    """The records, the latest first, each with `run`, the name of its file; unreadable ones are left out."""
-    for path in sorted((state_dir / _FOLDER).glob("*.json"), reverse=True):
-        with suppress(OSError, ValueError):
-            record = json.loads(path.read_bytes())
-            if isinstance(record, dict) and isinstance(record.get("summary"), dict):
-                yield {"run": path.stem, **record}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """What a run does at the moment `updated`, and since when; moments are in seconds since the epoch.
-
-    "paused": the destination asked for it (429); "outage": nothing gets through, for `reason`. `rows` are
-    committed of `total_rows` (None: unknown, or `estimated` by bytes). `rows_per_second` is of the last half
-    minute, `average_rows_per_second` of this process.
-    """
-
-    state: Literal["sending", "paused", "outage"]
-    since: float
-    updated: float
-    rows: int
-    total_rows: int | None
-    estimated: bool
-    rows_per_second: float
-    average_rows_per_second: float
-    seconds_left: float | None
-    reason: str | None = None
-    next_try: float | None = None
-
-    def save(self, path: Path) -> None:
-        """Replace the file, which only its owner can read. Raises StateError."""
-        with replacing_file(path, durable=False) as file:
-            file.write(json.dumps(asdict(self)).encode())
-
-    @classmethod
-    def load(cls, path: Path) -> Self | None:
-        """Read the file; None if there is none, or if another version wrote it."""
-        with suppress(OSError, ValueError, TypeError):
-            return cls(**json.loads(path.read_bytes()))
-        return None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, with the share of the rows in percent."""
-        share = 100 * self.rows / self.total_rows if self.total_rows else None
-        return {**asdict(self), "percent": None if share is None else round(min(share, 100.0), 2)}

@@ -1,7 +1,4 @@
-"""The state folder of a job: private, writable, and used by one run at a time.
-
-Which files of a state folder belong to a destination: each has a snapshot and a list of ids of its own.
-"""
+"""The state folder of a job: private, writable, and used by one run at a time; and its file of rejects."""
 
 from __future__ import annotations
 
@@ -110,6 +107,8 @@ class StateDir:
             files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
             left = [self.progress, *map(fresh_name, (*files, self.path / JOB_NOTES))]  # of a killed process
             with suppress(OSError):
+                for pattern in ("snapshot-*.arrow", "ids-*.arrow"):  # of other destinations
+                    left += self.path.glob(fresh_name(Path(pattern)).name)
                 for path in left:
                     path.unlink(missing_ok=True)
             yield lock.fileno()

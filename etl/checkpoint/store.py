@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import orjson
@@ -23,8 +23,10 @@ from ..state_files import is_there, state_error
 from ..tally import HeldRows, RowRange, Tally
 from .database import (
     COUNTS,
-    MOST_PAST,
     PastRun,
+    SentEntries,
+    SentFile,
+    by_end,
     connect,
     create_database,
     mark_of,
@@ -34,7 +36,6 @@ from .database import (
     stale_checkpoint,
     verify_database,
 )
-from .sent_file import SentEntries, SentFile, by_end
 
 if TYPE_CHECKING:
     from ..model import CommittedRows, Reject
@@ -94,8 +95,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """
         texts = [json.dumps(plain, sort_keys=True) for plain in (identity, about or {})]
         run = (texts[0], time.time(), 0, 0, run_id or uuid4().hex, number, base, texts[1], 0)
-        latest = sorted(past, key=lambda one: one.number)[-MOST_PAST:]
-        create_database(path, run, latest, digests or {})
+        create_database(path, run, past, digests or {})
         return cls(path)
 
     @classmethod
@@ -329,7 +329,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         about, tally = progress.about, progress.tally
         if not about:
             return []
-        files, digests = cast("list[list[object]]", progress.identity["source"]), self.digests()
+        files, digests = progress.identity["source"], self.digests()
         query = "SELECT coalesce(sum(stop - first), 0) FROM settled WHERE file < ?"
         rows = next(self._rows(query, about["files"]))[0]
         marks = tuple(mark_of(entry, digests.get(file)) for file, entry in enumerate(files[: about["files"]]))

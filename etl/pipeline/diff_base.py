@@ -1,30 +1,35 @@
-"""What a run compares its rows with, the snapshot of its destination, and what becomes of it after the run.
+"""What a run compares its rows with, the snapshot of its destination; and how that is written.
 
-Each destination has a snapshot of its own; a run to another destination leaves it alone. A run may have
-finished, been given up (what was accepted stays), or be lost (what it sent is in doubt).
+Each destination has a snapshot of its own; a run to another destination leaves it alone. It is written after
+a run that finished, was given up (what was accepted stays) or is lost (what it sent is in doubt), and by
+`baseline`, of a source that Amplitude is known to have already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from .. import amplitude
-from ..checkpoint import Checkpoint, Progress, StateDir
-from ..checkpoint.in_flight_file import Flight, InFlightContents
-from ..checkpoint.sent_file import SentEntries
+from ..checkpoint import Checkpoint, SentEntries, StateDir
+from ..checkpoint.in_flight_file import (
+    Flight,
+    InFlightContents,
+    load_checkpoint,
+    read_in_flight,
+    uncommitted_flights,
+)
+from ..errors import StaleCheckpointError, UsageError
 from ..job.spec import Job, fingerprint
-from ..model import RowRange
 from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import (
@@ -37,67 +42,24 @@ from ..snapshot import (
     SnapshotHeader,
     SnapshotWriter,
     device_owners,
+    fingerprints_of,
     layout_of,
 )
 from ..state_files import is_there, state_error
-from ..subject import without_users
-from ..tally import RangeSet
+from ..subject import user_keys
+from .job_source import JobSource
+from .run_inputs import JobFacts, RunInputs
+from .settings import Settings
 from .status import destination_folder, first_endpoint
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
-INVALIDATED: Final = ""
+_INVALIDATED: Final = ""
 # An export in which more changed, or from which more are missing, is probably broken.
-USUAL_CHANGES: Final = 90.0
-USUAL_ABSENT: Final = 10.0
+_USUAL_CHANGES: Final = 90.0
+_USUAL_ABSENT: Final = 10.0
 # A share of fewer users says little, so no limit is set unless the settings do.
 _MANY: Final = 1000
 _MANY_ABSENT: Final = 10  # a user who is unset by mistake loses something
-
-
-def increments_of(job: Job) -> list[str]:
-    """The operators of a job that count twice what is sent twice."""
-    return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFacts:
-    """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
-
-    `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
-    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
-    that it keeps to.
-    """
-
-    endpoint: str
-    fingerprint: str
-    files: int
-    counts: bool
-    resent: bool
-    layout: Layout | None
-    plan: str | None = None
-
-    @classmethod
-    def of(cls, job: Job, source: Source | None = None, *, plan: str | None = None) -> Self:
-        """The facts of a job and of the run of a source that is about to begin."""
-        return cls(
-            endpoint=job.destination.endpoint,
-            fingerprint=fingerprint(job),
-            files=len(source.files) if source else 0,
-            counts=bool(increments_of(job)),
-            resent=source is not None and source.holds_rejects,
-            layout=layout_of(job.identification, job.changes),
-            plan=plan,
-        )
-
-    @staticmethod
-    def read(plain: Mapping[str, Any]) -> JobFacts:
-        """The facts of plain data, as `asdict` made it."""
-        return _validator().validate_python(plain)
-
-
-@cache
-def _validator() -> TypeAdapter[JobFacts]:
-    return TypeAdapter(JobFacts)
 
 
 @dataclass(frozen=True)
@@ -142,15 +104,15 @@ class DiffBase:
 
         Where none is `given`, few users or a changed job say nothing about the export.
         """
-        if self.snapshot is None or self.full or self.snapshot.header.job == INVALIDATED:
+        if self.snapshot is None or self.full or self.snapshot.header.job == _INVALIDATED:
             return None
         if given is None and self.certain >= _MANY and self.snapshot.header.job == fingerprint(job):
-            return USUAL_CHANGES
+            return _USUAL_CHANGES
         return given if given is not None and given < 100 else None
 
     def most_absent(self, given: float | None) -> float | None:
         """The highest percentage of users that may have left; None for any."""
-        return USUAL_ABSENT if given is None and self.users >= _MANY_ABSENT else given
+        return _USUAL_ABSENT if given is None and self.users >= _MANY_ABSENT else given
 
     def header(self, job: Job, run_id: str) -> SnapshotHeader:
         """The header of the snapshot that the run will write."""
@@ -239,32 +201,31 @@ def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWr
         yield renewal
 
 
-def restarted_id(run_id: str) -> str:
-    """The id in the header of a snapshot that has what was accepted of a run that will not be resumed."""
-    return f"{run_id}-restarted"
+# --- the snapshot after a run -----------------------------------------------------------------------------
 
 
-def uncommitted_flights(
-    left: InFlightContents | None, progress: Progress, found: Checkpoint
-) -> tuple[Flight, ...] | None:
-    """The users in flight when the last process of a run ended; None if they are unknown."""
-    if left is None or left.mark.run_id != progress.run_id:
-        # The file is made before anything is sent, and the run's first transaction comes after that.
-        return () if progress.commits == 0 else None
-    if left.mark.unknown:
-        return None
-    ranges = RangeSet(found.committed(), found.held())
-    flights = []
-    for flight in left.flights:
-        gaps = ranges.gaps(flight.file)
-        if any(one.first < flight.stop and (one.stop is None or one.stop > flight.first) for one in gaps):
-            if ranges.held(RowRange(flight.file, flight.first, flight.stop)) is not None:
-                # Users who were committed while others of the chunk were held.
-                sent = found.sent((flight.file, flight.first), (flight.file, flight.first + 1))
-                gone = [flight.keys[:0, 0], *(entries.keys[:, 0] for entries in sent)]
-                flight = replace(flight, keys=without_users(flight.keys, np.concatenate(gone)))
-            flights.append(flight)
-    return tuple(flight for flight in flights if len(flight.keys))
+def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, ...]] | None:
+    """Write the snapshot of a run of which nothing else is left to do; forget the ids of removed users.
+
+    Returns what changed, as in `Detailed`; None if that is unknown. Doing it twice changes nothing. Raises
+    StateError, StaleCheckpointError.
+    """
+    progress, changes = found.progress(), None
+    facts = JobFacts.read(progress.about)
+    header = SnapshotHeader(progress.number, progress.run_id, facts.endpoint, facts.fingerprint)
+    with open_diff_base(facts, folder) as base:
+        if base.layout is None:
+            return None
+        own = destination_folder(folder, facts.endpoint)
+        if base.run_id != progress.run_id:
+            changes = base.renew(own.snapshot, header, found.sent, facts.files, _unchanged(found, base))
+    if is_there(own.ids):
+        with renewed_ids(own, header) as ids:
+            for entries in found.sent((facts.files, 0)):
+                if entries.end == "accepted":
+                    ids.forget(entries.keys[:, 0])
+            ids.finish()
+    return changes
 
 
 def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight] | None) -> None:
@@ -295,28 +256,20 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
         base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, base))
 
 
-def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, ...]] | None:
-    """Write the snapshot of a run of which nothing else is left to do; forget the ids of removed users.
+def restarted_id(run_id: str) -> str:
+    """The id in the header of a snapshot that has what was accepted of a run that will not be resumed."""
+    return f"{run_id}-restarted"
 
-    Returns what changed, as in `Detailed`; None if that is unknown. Doing it twice changes nothing. Raises
-    StateError, StaleCheckpointError.
-    """
-    progress, changes = found.progress(), None
-    facts = JobFacts.read(progress.about)
-    header = SnapshotHeader(progress.number, progress.run_id, facts.endpoint, facts.fingerprint)
-    with open_diff_base(facts, folder) as base:
-        if base.layout is None:
-            return None
-        own = destination_folder(folder, facts.endpoint)
-        if base.run_id != progress.run_id:
-            changes = base.renew(own.snapshot, header, found.sent, facts.files, _unchanged(found, base))
-    if is_there(own.ids):
-        with renewed_ids(own, header) as ids:
-            for entries in found.sent((facts.files, 0)):
-                if entries.end == "accepted":
-                    ids.forget(entries.keys[:, 0])
-            ids.finish()
-    return changes
+
+def _unchanged(found: Checkpoint, base: DiffBase) -> BitSet | None:
+    """The entries of the old snapshot whose values the run found to be the same; None if that is unknown."""
+    data = found.unchanged()
+    if data is None or base.snapshot is None or base.run_id != found.progress().base:
+        return None
+    return BitSet.read(len(base.snapshot), data)
+
+
+# --- the snapshot where it is in doubt, or goes -----------------------------------------------------------
 
 
 def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:
@@ -333,8 +286,25 @@ def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -
             if old is not None and (layout is None or old.mode != layout.mode):
                 remove_snapshot(own)
             elif layout is not None and (old is not None or is_there(own.ids)):
-                header = old.header if old else SnapshotHeader(number, "", endpoint, INVALIDATED)
+                header = old.header if old else SnapshotHeader(number, "", endpoint, _INVALIDATED)
                 _invalidate(own, DiffBase(layout, old), replace(header, run_id=uuid4().hex), ())
+
+
+def _invalidate(
+    folder: StateDir, base: DiffBase, header: SnapshotHeader, sent: Iterable[NDArray[np.uint64]]
+) -> None:
+    """Keep the users of the old snapshot, and those who were or may have been `sent` something, in doubt."""
+    layout, old = base.layout, base.snapshot
+    assert layout is not None  # noqa: S101 - nothing is in doubt where nothing is compared
+    with (
+        SnapshotWriter(folder.snapshot, layout, replace(header, job=_INVALIDATED), old=old) as renewal,
+        KnownIds.open(folder.ids) or nullcontext() as ids,
+    ):
+        # The ids were written before a run sends anything.
+        files = [file for file in (old, ids) if file is not None]
+        for keys in chain((part.keys for file in files for part in file.pieces()), sent):
+            renewal.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
+        renewal.finish()
 
 
 def remove_snapshot(folder: StateDir) -> None:
@@ -345,26 +315,66 @@ def remove_snapshot(folder: StateDir) -> None:
         raise state_error(folder.snapshot, error) from error
 
 
-def _unchanged(found: Checkpoint, base: DiffBase) -> BitSet | None:
-    """The entries of the old snapshot whose values the run found to be the same; None if that is unknown."""
-    data = found.unchanged()
-    if data is None or base.snapshot is None or base.run_id != found.progress().base:
-        return None
-    return BitSet.read(len(base.snapshot), data)
+# --- the snapshot of a source that Amplitude has already --------------------------------------------------
 
 
-def _invalidate(
-    folder: StateDir, base: DiffBase, header: SnapshotHeader, sent: Iterable[NDArray[np.uint64]]
-) -> None:
-    """Keep the users of the old snapshot, and those who were or may have been `sent` something, in doubt."""
-    layout, old = base.layout, base.snapshot
-    assert layout is not None  # noqa: S101 - nothing is in doubt where nothing is compared
-    with (
-        SnapshotWriter(folder.snapshot, layout, replace(header, job=INVALIDATED), old=old) as renewal,
-        KnownIds.open(folder.ids) or nullcontext() as ids,
-    ):
-        # The ids were written before a run sends anything.
-        files = [file for file in (old, ids) if file is not None]
-        for keys in chain((part.keys for file in files for part in file.pieces()), sent):
-            renewal.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
-        renewal.finish()
+@dataclass(slots=True)
+class Recorded:
+    """The result of a baseline: `rows` of the source, of which `rejected` couldn't be recorded.
+
+    `entries` is the number of users in the snapshot.
+    """
+
+    job: str
+    rows: int = 0
+    rejected: int = 0
+    entries: int = 0
+    rejects_by_code: Counter[str] = field(default_factory=Counter)
+
+
+def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
+    """Record the whole source as sent. Raises EtlError.
+
+    Users of an older snapshot who aren't in the source stay in it.
+    """
+    inputs = RunInputs.of(job, source, settings)
+    job, folder, rows = inputs.job, inputs.folder, JobSource(inputs.job, source)
+    folder.prepare()
+    recorded = Recorded(job.name)
+    with folder.hold(), open_diff_base(job, folder) as diff_base:
+        own, layout = destination_folder(folder, job.destination.endpoint), diff_base.layout
+        if layout is None:
+            raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
+        left = read_in_flight(folder.in_flight)
+        with load_checkpoint(folder, left) or nullcontext() as found:
+            if found is not None and not found.progress().finished:
+                in_flight = uncommitted_flights(left, found)
+                if found.arrived() or in_flight != ():
+                    raise StaleCheckpointError(
+                        f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as "
+                        "it is",
+                        hint="finish that run first, or drop it with `propsync run --restart`",
+                    )
+        header, links = diff_base.header(job, uuid4().hex), DeviceLinks(diff_base.snapshot)
+        if layout.paired and source.repeatable:  # a row of a device alone may come before its user's
+            for batch in rows.read_all():
+                links.collect(user_keys(rows.mapper.ids(batch)))
+        keeps_ids = job.changes.absent == "unset"
+        with (
+            SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as renewal,
+            renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
+        ):
+            for mapped in rows.mapped_all(coded=True):
+                recorded.rows += mapped.batch.stop - mapped.batch.first
+                recorded.rejected += len(mapped.rejects)
+                recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
+                identifications = mapped.identifications
+                fingerprints = fingerprints_of(identifications, layout, rows.splice)
+                renewal.add(links.resolve(user_keys(identifications)), fingerprints)
+                if ids is not None:
+                    ids.add(identifications)
+            # First the ids: those of users who aren't in the snapshot do nothing.
+            if ids is not None:
+                ids.finish()
+            recorded.entries = renewal.finish()
+    return recorded

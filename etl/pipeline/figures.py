@@ -1,4 +1,4 @@
-"""Figures of an export: how full each property is, and its distinct values, counted in bounded memory."""
+"""What an export has of each property: how many rows, which values; and what is wrong, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ from ..subject import Subject
 from ..text import MASK
 from .job_source import JobSource, original_values_of
 
+# What the counters of all columns may take in memory together, and those of one; in bytes.
+_BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
+_SAMPLES: Final = 10
+_TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
 ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
 _MOST: Final = 10  # texts that are kept where there are too many
 _BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
@@ -40,138 +44,13 @@ _TYPES: Final = (
 )
 
 
-class ValueCounts:
-    """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
+@dataclass(frozen=True, slots=True)
+class MappedExample:
+    """A row before and after mapping: the JSON of the columns that are used, and of the identification."""
 
-    A full one adds no new texts, but goes on counting those that it has. `distinct` is how many there are, at
-    least if it is full; `counted` is how many values its counts are of.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self._counts: dict[str, int] = {}
-        self._left = budget
-        self.full = False
-        self.distinct = self.counted = 0
-
-    def knows(self, text: str) -> bool:
-        """Whether it has the text."""
-        return text in self._counts
-
-    def fits(self, distinct: int, nbytes: int = 0) -> bool:
-        """Whether so many new texts fit into it."""
-        return distinct * ENTRY + nbytes <= self._left
-
-    def add(self, texts: Iterable[tuple[str, int]]) -> None:
-        """Add texts with their counts."""
-        for text, count in texts:
-            if text not in self._counts:
-                if not self.fits(1, len(text)):
-                    self.full = True
-                    continue
-                self._left -= ENTRY + len(text)
-            self._counts[text] = self._counts.get(text, 0) + count
-            self.counted += count
-        self.distinct = max(self.distinct, len(self._counts) + self.full)
-
-    def close(self, distinct: int, texts: Iterable[tuple[str, int]] = (), counted: int = 0) -> None:
-        """Keep only the most frequent texts, as there are more than fit; `texts` and `counted` are added."""
-        self._counts = dict([*self.top(_MOST), *texts])
-        self.full, self.distinct = True, max(self.distinct, distinct)
-        self.counted += counted
-
-    def top(self, most: int) -> list[tuple[str, int]]:
-        """The most frequent texts with their counts; of equally frequent ones the first in the alphabet."""
-        return nsmallest(most, self._counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def type_word(column: pa.Array) -> str:
-    """The type of the values of a column, of which at least one is not null, in a word for people."""
-    if (word := next((word for check, word in _TYPES if check(column.type)), None)) is not None:
-        return word
-    first = unmark_json(column.drop_null()[0].as_py()) if pa.types.is_string(column.type) else None
-    return "text" if first is None else "list" if first[:1] == "[" else "JSON"
-
-
-def _is_joined(kind: pa.DataType) -> bool:
-    """Whether values are lists whose elements are text, or are cast to text that is their JSON."""
-    if not is_list(kind):
-        return False
-    inner = kind.value_type
-    plain = pa.types.is_string(inner) or pa.types.is_primitive(inner) or pa.types.is_decimal(inner)
-    return plain and not pa.types.is_temporal(inner)
-
-
-def countable(values: pa.Array) -> pa.Array:
-    """The values in a type whose values Arrow can count: lists as their joined elements."""
-    if _is_joined(values.type):
-        return pc.binary_join(values.cast(pa.list_(pa.string())), _BETWEEN)
-    return json_texts(values) if pa.types.is_nested(values.type) else values
-
-
-def json_of(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
-    """The JSON of values without nulls. With a `kind`, they are those that `countable` made of it."""
-    if kind is not None and pa.types.is_nested(kind):
-        if not _is_joined(kind):
-            return [str(text) for text in values.to_pylist()]
-        lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
-        if pa.types.is_string(kind.value_type):
-            return [splice_json(orjson.dumps(one)).decode() for one in lists]
-        return [f"[{','.join(one)}]" for one in lists]
-    if pa.types.is_string(values.type):
-        return [unmark_json(text) or orjson.dumps(text).decode() for text in values.to_pylist()]
-    return [text.removesuffix(".0") for text in json_texts(values).to_pylist()]
-
-
-# What the counters of all columns may take in memory together, and those of one; in bytes.
-_BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
-_SAMPLES: Final = 10
-_TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
-
-
-@dataclass(slots=True)
-class PropertyFigures:
-    """A property (or group, or field) in the rows that aren't rejects: how it is made and what it holds.
-
-    `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value, and
-    `sent` in how many of them it differs from the snapshot; `example` and the texts of `values` are JSON.
-    """
-
-    name: str
-    column: str | None
-    options: dict[str, Any]
-    values: ValueCounts
-    types: dict[str, None] = field(default_factory=dict)
-    filled: int = 0
-    sent: int = 0
-    example: str | None = None
-
-    def add(self, column: pa.Array) -> None:
-        """Add the values of a batch; once there are too many distinct ones, only whether there is one."""
-        filled = len(column) - column.null_count
-        if not filled:
-            return
-        self.filled += filled
-        if self.example is None:
-            self.example = json_of(column.drop_null().slice(0, 1))[0]
-        self.types.setdefault(type_word(column))
-        counts = self.values
-        if counts.full:
-            return
-        found = countable(column.drop_null()).value_counts()
-        values, numbers = found.field(0), found.field(1)
-        if (new := len(values)) <= _MOST_BYTES // ENTRY and values.nbytes <= _MOST_BYTES:
-            texts = list(zip(json_of(values, column.type), numbers.to_pylist(), strict=True))
-            fresh = [len(text) for text, _ in texts if not counts.knows(text)]
-            if counts.fits(len(fresh), sum(fresh)):
-                counts.add(texts)
-                return
-            new = counts.distinct + len(fresh)
-        if counts.counted:  # those that were counted so far are exact
-            counts.close(new)
-            return
-        most = pa.array(np.argsort(-numbers.to_numpy(), kind="stable")[:_SAMPLES])
-        top = zip(json_of(values.take(most), column.type), numbers.take(most).to_pylist(), strict=True)
-        counts.close(new, top, filled)
+    user: str
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -182,21 +61,12 @@ class ColumnFaults:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MappedExample:
-    """A row before and after mapping: the JSON of the columns that are used, and of the identification."""
-
-    user: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-
-
 class Figures:
     """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
 
     `rows` are those that aren't rejects. `hashed` are columns of which only hashes are sent: none of their
-    values is kept. `rejected` and `skipped` are by column ("": none alone) and code; of
-    a reject every fault counts.
+    values is kept. `rejected` and `skipped` are by column ("": none alone) and code; of a reject every fault
+    counts.
     """
 
     def __init__(self, source: JobSource) -> None:
@@ -325,3 +195,137 @@ def options_of(spec: Any) -> dict[str, Any]:
         if value != part.default and name != "column":
             found[name] = [options_of(step) for step in value] if name == "transform" else value
     return found
+
+
+# --- one property -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PropertyFigures:
+    """A property (or group, or field) in the rows that aren't rejects: how it is made and what it holds.
+
+    `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value, and
+    `sent` in how many of them it differs from the snapshot; `example` and the texts of `values` are JSON.
+    """
+
+    name: str
+    column: str | None
+    options: dict[str, Any]
+    values: ValueCounts
+    types: dict[str, None] = field(default_factory=dict)
+    filled: int = 0
+    sent: int = 0
+    example: str | None = None
+
+    def add(self, column: pa.Array) -> None:
+        """Add the values of a batch; once there are too many distinct ones, only whether there is one."""
+        filled = len(column) - column.null_count
+        if not filled:
+            return
+        self.filled += filled
+        if self.example is None:
+            self.example = json_of(column.drop_null().slice(0, 1))[0]
+        self.types.setdefault(_type_word(column))
+        counts = self.values
+        if counts.full:
+            return
+        found = countable(column.drop_null()).value_counts()
+        values, numbers = found.field(0), found.field(1)
+        if (new := len(values)) <= _MOST_BYTES // ENTRY and values.nbytes <= _MOST_BYTES:
+            texts = list(zip(json_of(values, column.type), numbers.to_pylist(), strict=True))
+            fresh = [len(text) for text, _ in texts if not counts.knows(text)]
+            if counts.fits(len(fresh), sum(fresh)):
+                counts.add(texts)
+                return
+            new = counts.distinct + len(fresh)
+        if counts.counted:  # those that were counted so far are exact
+            counts.close(new)
+            return
+        most = pa.array(np.argsort(-numbers.to_numpy(), kind="stable")[:_SAMPLES])
+        top = zip(json_of(values.take(most), column.type), numbers.take(most).to_pylist(), strict=True)
+        counts.close(new, top, filled)
+
+
+def _type_word(column: pa.Array) -> str:
+    """The type of the values of a column, of which at least one is not null, in a word for people."""
+    if (word := next((word for check, word in _TYPES if check(column.type)), None)) is not None:
+        return word
+    first = unmark_json(column.drop_null()[0].as_py()) if pa.types.is_string(column.type) else None
+    return "text" if first is None else "list" if first[:1] == "[" else "JSON"
+
+
+# --- distinct values --------------------------------------------------------------------------------------
+
+
+class ValueCounts:
+    """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
+
+    A full one adds no new texts, but goes on counting those that it has. `distinct` is how many there are, at
+    least if it is full; `counted` is how many values its counts are of.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._counts: dict[str, int] = {}
+        self._left = budget
+        self.full = False
+        self.distinct = self.counted = 0
+
+    def knows(self, text: str) -> bool:
+        """Whether it has the text."""
+        return text in self._counts
+
+    def fits(self, distinct: int, nbytes: int = 0) -> bool:
+        """Whether so many new texts fit into it."""
+        return distinct * ENTRY + nbytes <= self._left
+
+    def add(self, texts: Iterable[tuple[str, int]]) -> None:
+        """Add texts with their counts."""
+        for text, count in texts:
+            if text not in self._counts:
+                if not self.fits(1, len(text)):
+                    self.full = True
+                    continue
+                self._left -= ENTRY + len(text)
+            self._counts[text] = self._counts.get(text, 0) + count
+            self.counted += count
+        self.distinct = max(self.distinct, len(self._counts) + self.full)
+
+    def close(self, distinct: int, texts: Iterable[tuple[str, int]] = (), counted: int = 0) -> None:
+        """Keep only the most frequent texts, as there are more than fit; `texts` and `counted` are added."""
+        self._counts = dict([*self.top(_MOST), *texts])
+        self.full, self.distinct = True, max(self.distinct, distinct)
+        self.counted += counted
+
+    def top(self, most: int) -> list[tuple[str, int]]:
+        """The most frequent texts with their counts; of equally frequent ones the first in the alphabet."""
+        return nsmallest(most, self._counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def countable(values: pa.Array) -> pa.Array:
+    """The values in a type whose values Arrow can count: lists as their joined elements."""
+    if _is_joined(values.type):
+        return pc.binary_join(values.cast(pa.list_(pa.string())), _BETWEEN)
+    return json_texts(values) if pa.types.is_nested(values.type) else values
+
+
+def json_of(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
+    """The JSON of values without nulls. With a `kind`, they are those that `countable` made of it."""
+    if kind is not None and pa.types.is_nested(kind):
+        if not _is_joined(kind):
+            return [str(text) for text in values.to_pylist()]
+        lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
+        if pa.types.is_string(kind.value_type):
+            return [splice_json(orjson.dumps(one)).decode() for one in lists]
+        return [f"[{','.join(one)}]" for one in lists]
+    if pa.types.is_string(values.type):
+        return [unmark_json(text) or orjson.dumps(text).decode() for text in values.to_pylist()]
+    return [text.removesuffix(".0") for text in json_texts(values).to_pylist()]
+
+
+def _is_joined(kind: pa.DataType) -> bool:
+    """Whether values are lists whose elements are text, or are cast to text that is their JSON."""
+    if not is_list(kind):
+        return False
+    inner = kind.value_type
+    plain = pa.types.is_string(inner) or pa.types.is_primitive(inner) or pa.types.is_decimal(inner)
+    return plain and not pa.types.is_temporal(inner)

@@ -1,45 +1,34 @@
-"""Whether a run may begin: after an unfinished one, with a source this small, or one that was sent before.
+"""Whether a run may begin: after an unfinished one, with so few rows, or with a source that was sent before.
 
-What becomes of an unfinished run is decided on plain facts, without I/O; the guards look at the source before
-anything is sent, and warn about it.
+What becomes of an unfinished run is decided on plain facts, without I/O. The guards look at the source before
+anything is sent; of what stops no run they warn.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from uuid import uuid4
+from typing import Final, Literal, TypeAlias
 
 from .. import amplitude
-from ..amplitude.requests import INSERT_ID_DAYS, TRANSPORT_RULES
-from ..checkpoint import PastRun, RunIdentity, mark_of
+from ..amplitude.requests import INSERT_ID_DAYS
+from ..checkpoint import PastRun, mark_of
 from ..checkpoint.in_flight_file import InFlightContents
 from ..errors import RepeatedSourceError, TooFewRowsError, UsageError
-from ..job.spec import Job, fingerprint
+from ..job.spec import Job
 from ..mapper import holds_bytes
-from ..model import Chunk, SourceFile
+from ..model import Chunk
 from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
-from .diff_base import increments_of
+from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
-if TYPE_CHECKING:
-    from .run_inputs import RunInputs
-
-# Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
-_CUT: Final = 2
 # An hour less than the server remembers events, for the run itself.
 _REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
 
 Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
-# Whether the content of a file, by its number, is still the same; None if that is unknown.
-SameContent: TypeAlias = Callable[[int], bool | None]
-_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,80 +74,7 @@ def decide(
     return on_change or ("stop" if found.counts else "restart")
 
 
-# --- what a run is identified by -------------------------------------------------------------------------
-
-
-def identity(inputs: RunInputs) -> RunIdentity:
-    """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
-    job, source, limits = inputs.job, inputs.source, inputs.limits
-    files = list(map(entry_of, source.files))
-    if not source.repeatable:
-        files.append([uuid4().hex])  # a stream is never the same again
-    return {
-        "job": fingerprint(job),
-        "endpoint": job.destination.endpoint,
-        "transport": job.destination.transport,
-        "full": inputs.settings.full,
-        "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
-        "source": files,
-    }
-
-
-def entry_of(file: SourceFile) -> list[object]:
-    """What identifies a file: its name, size, time and sample."""
-    return [file.name, file.size, file.modified, file.sample]
-
-
-def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) -> str:
-    """A digest of all that decides which bytes a run sends; of a file its content rather than its time."""
-    files = [
-        [*entry[:2], *([digests[number]] if number in digests else entry[2:])]
-        for number, entry in enumerate(expected["source"])
-    ]
-    text = json.dumps([{**expected, "source": files}, base], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# What is said where the part of an identity with this name differs.
-_DIFFERENCES: Final[Mapping[str, Callable[[Any, Any], str]]] = {
-    "endpoint": lambda was, now: f"to another destination: {was}, not {now}",
-    "transport": lambda was, now: f"over another transport: {was}, not {now}",
-    "job": lambda _, __: (
-        "of another job: the job file's identification, csv, changes or transform has changed since"
-    ),
-    "full": lambda was, _: "begun with --full" if was else "begun without --full",
-    "limits": lambda was, now: (
-        f"with other limits: --batch-size {was['identifications']}, not {now['identifications']}"
-    ),
-}
-
-
-def difference(found: RunIdentity, expected: RunIdentity, same_content: SameContent) -> str | None:
-    """How two runs differ; None if both send the same bytes. A file's new time alone is not a difference."""
-    for part, describe in _DIFFERENCES.items():
-        if found[part] != expected[part]:
-            return describe(found[part], expected[part])
-    old, new = found["source"], expected["source"]
-    if any(len(entry) == 1 for entry in (*old, *new)):
-        return "of another source: a stream such as stdin can't be resumed"
-    before, after = [entry[_NAME] for entry in old], [entry[_NAME] for entry in new]
-    if gone := [name for name in before if name not in after]:
-        return f"of another source: {gone[0]} isn't among the files any more"
-    if before != after:
-        name = next((name for name in after if name not in before), "a file")
-        return f"of another source: {name} is new, or the order differs"
-    for number, (one, other) in enumerate(zip(old, new, strict=True)):
-        same = (one[_SIZE], one[_SAMPLE]) == (other[_SIZE], other[_SAMPLE])
-        if same and one[_TIME] != other[_TIME]:
-            same = same_content(number) is True
-        elif same and one[_TIME] is None:  # what has no time may have other rows in the middle
-            same = same_content(number) is not False
-        if not same:
-            return f"of another source: {one[_NAME]} has changed (its size, time or content)"
-    return None
-
-
-# --- messages --------------------------------------------------------------------------------------------
+# --- what is said of an unfinished run --------------------------------------------------------------------
 
 
 def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
@@ -194,7 +110,8 @@ def lost_hint(job: Job, increments: Sequence[str], left: InFlightContents | None
     """What to do about a lost checkpoint; `same`: this run would send what the lost one sent."""
     if not increments and (left is None or not left.mark.counts):
         return "run with --restart: it begins anew, and what arrived before arrives once more, as it was"
-    once = TRANSPORT_RULES[job.destination.transport].counts_once and left is not None and not left.finished
+    rules = amplitude.TRANSPORT_RULES[job.destination.transport]
+    once = rules.counts_once and left is not None and not left.finished
     if once and left is not None and time.time() - left.mark.began < _REMEMBERED_SECONDS:
         if same:
             return "run with --restart: the same events are sent again, and what had arrived counts once"
@@ -209,7 +126,7 @@ def lost_hint(job: Job, increments: Sequence[str], left: InFlightContents | None
     )
 
 
-# --- rows ------------------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------------------
 
 
 def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int) -> int | None:
@@ -252,7 +169,7 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, row
         )
 
 
-# --- a source that was sent before -----------------------------------------------------------------------
+# --- a source that was sent before ------------------------------------------------------------------------
 
 
 def check_repeat(

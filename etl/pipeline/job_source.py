@@ -15,11 +15,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrow.json_text import Splice, json_lines, load_json
-from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
 from ..job.problems import check_columns, check_repeated, lacking, missing_columns
 from ..job.spec import Job
@@ -27,7 +25,6 @@ from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
 from ..model import Batch, Mapped, RowRange
 from ..reader import Source
 from ..run_events import Timing
-from ..subject import subject_of
 from .prefetch import prefetched
 
 _T = TypeVar("_T")
@@ -144,14 +141,6 @@ class JobSource:
     def mapped_all(self, *, coded: bool = False) -> Iterator[Mapped]:
         """The batches of all files, mapped."""
         return chain.from_iterable(self.mapped(one, coded=coded) for one in self.files())
-
-
-def rows_of_user(ids: pa.RecordBatch, user: str) -> NDArray[np.bool_]:
-    """Which of n identifications, or of their ids, are of this user id or device id; shape (n,)."""
-    found = np.zeros(ids.num_rows, dtype=np.bool_)
-    for _, column in subject_of(ids).columns(ids):
-        found |= as_mask(pc.equal(column, user))
-    return found
 
 
 def original_values_of(

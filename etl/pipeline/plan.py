@@ -23,19 +23,18 @@ from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..text import MASK, html_table, span
-from .diff_base import increments_of, open_diff_base
+from .diff_base import open_diff_base
 from .figures import Figures
 from .guards import check_repeat, check_rows, input_warnings, last_rows, warn_of_large_numbers
 from .job_source import JobSource
 from .precheck import Precheck, precheck
-from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import RowPipeline
-from .run_inputs import RunInputs, first_digests
+from .run_inputs import RunInputs, first_digests, increments_of
 from .saved_plan import SavedPlan
 from .send_loop import check_rejects, counts_before_sending
 from .settings import Settings
 from .status import destination_folder
-from .user_count import Changed, UserCount
+from .user_changes import Changed, RemovedUsers, UserCount, find_removed_users
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
@@ -230,7 +229,7 @@ def plan_job(
         pipeline = RowPipeline(job, rows, base, limits=inputs.limits, sizes_only=not proof)
         figures, users = Figures(rows), UserCount(base, scratch, rows)
         found = Plan(inputs, figures, hashlib.sha256() if proof else None)
-        report = progress_of(found, listener)
+        report = _progress_of(found, listener)
         found.warnings += (*input_warnings(job, rows.source), *base.warnings)
         found.warnings += (note for note in inputs.notes if isinstance(note, Warned))
         own = destination_folder(inputs.folder, found.endpoint)
@@ -257,7 +256,7 @@ def plan_job(
     return found
 
 
-def progress_of(plan: Plan, listener: Listener) -> Callable[[], None]:
+def _progress_of(plan: Plan, listener: Listener) -> Callable[[], None]:
     """What is called after each chunk, and reports how many rows are done once it has taken long."""
     source, settings = plan.inputs.source, plan.inputs.settings
     now, started = settings.clock.now, False

@@ -46,11 +46,76 @@ from ..process import STOPPING
 _T = TypeVar("_T")
 # The chunks of a run as they get ready, until the event is set.
 ChunkStream: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], None]]
+MakeChunks: TypeAlias = Callable[[], Iterator[list[Chunk]]]
 
 # At the end the thread is in the middle of a batch at most, or stuck in a pipe that nobody writes to.
-_JOIN_SECONDS = 2.0
+_JOIN_SECONDS: Final = 2.0
 # The longest wait: a Ctrl-C just before it would not end it.
-_POLL_SECONDS = 0.1
+_POLL_SECONDS: Final = 0.1
+_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
+_HEAD: Final = struct.Struct("<IQ")  # a message: the number of its memory file, the size of the pickle in it
+_NUMBER: Final = struct.Struct("<I")  # an answer: the number of a free file; b".": a list was taken
+_LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
+_MOST_PIECES: Final = 1024  # IOV_MAX
+_ALIGNMENT: Final = 64  # as Arrow wants its buffers
+_FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
+_values_of: Final = attrgetter(*_FIELDS)
+
+
+def prefetched(items: Iterator[_T]) -> Generator[_T, None, None]:
+    """Yield the items in order, while a thread gets the next one, and the one after it.
+
+    Closing the generator ends the thread, unless it is stuck in `items`.
+    """
+    thread = _MakingThread(items, "read")
+    coming = deque([thread.ask(), thread.ask()])
+    try:
+        while True:
+            coming.append(thread.ask())
+            first = coming.popleft()
+            while wait([first], _POLL_SECONDS).not_done:
+                pass
+            if (item := first.result()) is None:
+                return
+            yield item
+    finally:
+        for future in coming:
+            future.cancel()
+        thread.end()
+
+
+async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGenerator[_T, None]:
+    """Yield the items in order, with one more in the making; end early once `stopped` is set.
+
+    `made` is only touched by one thread. Its errors are raised here.
+    """
+    thread = _MakingThread(made, "produce")
+    try:
+        async with aclosing(_one_ahead(lambda: asyncio.wrap_future(thread.ask()), stopped)) as found:
+            async for item in found:
+                yield item
+    finally:
+        thread.end()
+        thread.join(_JOIN_SECONDS if not stopped.is_set() else 0.1)
+
+
+async def _one_ahead(
+    get: Callable[[], Awaitable[_T | None]], stopped: asyncio.Event
+) -> AsyncGenerator[_T, None]:
+    """Yield what `get` returns until that is None, with one more requested; end early once `stopped`."""
+    stopping = asyncio.ensure_future(stopped.wait())
+    coming = asyncio.ensure_future(get())
+    try:
+        while True:
+            both: set[asyncio.Future[Any]] = {coming, stopping}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() or (found := coming.result()) is None:
+                return
+            coming = asyncio.ensure_future(get())
+            yield found
+    finally:
+        stopping.cancel()
+        coming.cancel()
 
 
 class _MakingThread(threading.Thread, Generic[_T]):
@@ -82,72 +147,7 @@ class _MakingThread(threading.Thread, Generic[_T]):
                         future.set_exception(error)
 
 
-def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, None]:
-    """Yield the items in order, while a thread gets up to `depth` more, and the one after these.
-
-    Closing the generator ends the thread, unless it is stuck in `items`.
-    """
-    thread = _MakingThread(items, "read")
-    coming = deque(thread.ask() for _ in range(depth + 1))
-    try:
-        while True:
-            coming.append(thread.ask())
-            first = coming.popleft()
-            while wait([first], _POLL_SECONDS).not_done:
-                pass
-            if (item := first.result()) is None:
-                return
-            yield item
-    finally:
-        for future in coming:
-            future.cancel()
-        thread.end()
-
-
-async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGenerator[_T, None]:
-    """Yield the items in order, with one more in the making; end early once `stopped` is set.
-
-    `made` is only touched by one thread. Its errors are raised here.
-    """
-    thread = _MakingThread(made, "produce")
-    try:
-        async with aclosing(one_ahead(lambda: asyncio.wrap_future(thread.ask()), stopped)) as found:
-            async for item in found:
-                yield item
-    finally:
-        thread.end()
-        thread.join(_JOIN_SECONDS if not stopped.is_set() else 0.1)
-
-
-async def one_ahead(
-    get: Callable[[], Awaitable[_T | None]], stopped: asyncio.Event
-) -> AsyncGenerator[_T, None]:
-    """Yield what `get` returns until that is None, with one more requested; end early once `stopped`."""
-    stopping = asyncio.ensure_future(stopped.wait())
-    coming = asyncio.ensure_future(get())
-    try:
-        while True:
-            both: set[asyncio.Future[Any]] = {coming, stopping}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done() or (found := coming.result()) is None:
-                return
-            coming = asyncio.ensure_future(get())
-            yield found
-    finally:
-        stopping.cancel()
-        coming.cancel()
-
-
-MakeChunks = Callable[[], Iterator[list[Chunk]]]
-
-_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
-_HEAD: Final = struct.Struct("<IQ")  # a message: the number of its memory file, the size of the pickle in it
-_NUMBER: Final = struct.Struct("<I")  # an answer: the number of a free file; b".": a list was taken
-_LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
-_MOST_PIECES: Final = 1024  # IOV_MAX
-_ALIGNMENT: Final = 64  # as Arrow wants its buffers
-_FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
-_values_of: Final = attrgetter(*_FIELDS)
+# --- in a second process ----------------------------------------------------------------------------------
 
 
 def may_fork() -> bool:
@@ -156,11 +156,11 @@ def may_fork() -> bool:
 
 
 @contextmanager
-def worker_process(make: MakeChunks, *, closing: int) -> Iterator[ChunkStream]:
+def worker_process(make: MakeChunks, *, lock: int) -> Iterator[ChunkStream]:
     """What `make()` yields, made in a child process until the context ends; its errors are raised here.
 
     If the system has no descriptor or process to spare, chunks are made in this process. The child closes the
-    descriptor `closing` at once: a lock that it shared would outlive its owner.
+    descriptor `lock` at once: a lock that it shared would outlive its owner.
     """
     with ExitStack() as stack:
         try:
@@ -168,14 +168,14 @@ def worker_process(make: MakeChunks, *, closing: int) -> Iterator[ChunkStream]:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.enter_context(ours).setblocking(False)
             with theirs:
-                pid = _fork(partial(_be_worker, make, theirs, os.getpid(), (ours.fileno(), closing)))
+                pid = _fork(partial(_be_worker, make, theirs, os.getpid(), (ours.fileno(), lock)))
         except OSError:
             stream: ChunkStream = partial(prefetch_chunks, make())
         else:
             # A process that nobody has waited for stays, even after its end.
             stack.callback(os.waitpid, pid, 0)
             stack.callback(os.kill, pid, signal.SIGKILL)
-            stream = partial(one_ahead, partial(_receive, ours, {}))
+            stream = partial(_one_ahead, partial(_receive, ours, {}))
         yield stream
 
 

@@ -1,7 +1,7 @@
-"""What a job makes of rows: identifications as they would be sent, and why (`preview` and `explain`).
+"""What a job makes of rows (`preview`), and of one user's why (`explain`).
 
-`preview` shows the first ones, one user's, or a sample of all; nothing is read in a thread of its own: of a
-pipe no more is read than is shown. `explain` follows all rows of one user.
+`preview` shows the first identifications, one user's, or a sample of all. It reads nothing in a thread of its
+own: of a pipe no more is read than is shown. `explain` follows the rows of one user to what a run would send.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..reader import Source
 from ..reader.file_reader import some_rows
 from ..snapshot import FinalChanges
 from ..state_files import is_there
-from ..subject import Subject, id_keys
+from ..subject import Subject, id_keys, subject_of
 from ..text import MASK
-from .diff_base import DiffBase, open_diff_base
-from .job_source import JobSource, original_values_of, rows_of_user
+from .diff_base import open_diff_base
+from .job_source import JobSource, original_values_of
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs
 from .settings import Settings
@@ -58,7 +58,7 @@ def first_rows(
     for mapped in map(rows.mapper.map, rows.read_all()):
         own = np.arange(len(mapped.kept))
         if user is not None:
-            own = np.flatnonzero(rows_of_user(mapped.identifications, user))
+            own = np.flatnonzero(_of_user(mapped.identifications, user))
         yield from _previewed(rows, mapped, own[:left])
         left = None if left is None else left - len(own)
         if left is not None and left <= 0:
@@ -87,6 +87,17 @@ def _previewed(rows: JobSource, mapped: Mapped, chosen: NDArray[np.int64]) -> It
     lines = json_lines(mapped.identifications.take(pa.array(chosen)), splice=rows.splice).splitlines()
     for number, line in zip(numbers, lines, strict=True):
         yield PreviewedRow(mapped.batch.source, number, line.decode())
+
+
+def _of_user(ids: pa.RecordBatch, user: str) -> NDArray[np.bool_]:
+    """Which of n identifications, or of their ids, are of this user id or device id; shape (n,)."""
+    found = np.zeros(ids.num_rows, dtype=np.bool_)
+    for _, column in subject_of(ids).columns(ids):
+        found |= as_mask(pc.equal(column, user))
+    return found
+
+
+# --- all of one user --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +166,13 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
     with Checkpoint.look(folder.checkpoint) as checkpoint:
         found.unfinished = checkpoint is not None and not checkpoint.progress().finished
     with open_diff_base(job, folder, full=settings.full) as base:
-        _look_up(base, found)
+        found.known = None if base.layout is None else False
+        if (snapshot := base.snapshot) is not None:
+            for name in ID_FIELDS:  # as a user, or as a device
+                at = snapshot.find(id_keys(name, pa.array([user])))
+                if at[0] >= 0 and not found.known:
+                    found.known, found.run = True, int(snapshot.runs(at)[0])
+                    found.in_doubt = bool(base.in_doubt.has(at)[0])
         _compare(RowPipeline(job, rows, base), mapped, found)
     return found
 
@@ -186,7 +203,7 @@ def _named(user: str, rows: JobSource, batch: Batch) -> NDArray[np.bool_]:
     """Which rows of a batch are the user's, by the id that is sent or the text in the source; shape (n,)."""
     own = np.zeros(batch.rows.num_rows, dtype=np.bool_)
     positions, ids = rows.mapper.placed_ids(batch)
-    own[positions] = rows_of_user(ids, user)
+    own[positions] = _of_user(ids, user)
     for name in ids.schema.names:
         column = rows.job.identification.fields[name].column
         if column in batch.rows.schema.names:
@@ -224,17 +241,6 @@ def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
                 source, reason = MASK, reason or "hashed, so its value in the source is hidden"
             found.append(Value(".".join(map(str, path)), spec.column, source, value, reason))
         yield tuple(found)
-
-
-def _look_up(base: DiffBase, found: Explanation) -> None:
-    """Find the user in the snapshot, as a user or as a device."""
-    found.known = None if base.layout is None else False
-    if (snapshot := base.snapshot) is not None:
-        for name in ID_FIELDS:
-            at = snapshot.find(id_keys(name, pa.array([found.user])))
-            if at[0] >= 0 and not found.known:
-                found.known, found.run = True, int(snapshot.runs(at)[0])
-                found.in_doubt = bool(base.in_doubt.has(at)[0])
 
 
 def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) -> None:

@@ -10,20 +10,24 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
-from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
+from ..checkpoint.in_flight_file import (
+    Flight,
+    InFlightFile,
+    RunMark,
+    load_checkpoint,
+    read_in_flight,
+    uncommitted_flights,
+)
 from ..errors import StaleCheckpointError
 from ..run_events import Noted, Warned
 from ..state_files import is_there
 from .diff_base import (
     DiffBase,
-    JobFacts,
-    increments_of,
     invalidate_lost,
     keep_accepted,
     open_diff_base,
     remove_snapshot,
     restarted_id,
-    uncommitted_flights,
     write_snapshot,
 )
 from .guards import (
@@ -32,16 +36,23 @@ from .guards import (
     check_repeat,
     check_rows,
     decide,
-    difference,
-    identity,
     last_rows,
     lost_hint,
     restart_message,
-    source_mark,
     stop_hint,
 )
 from .plan import plan_job
-from .run_inputs import RunInputs, first_digests, keep_rejects, own_rejects, same_content
+from .run_inputs import (
+    JobFacts,
+    RunInputs,
+    difference,
+    first_digests,
+    increments_of,
+    keep_rejects,
+    own_rejects,
+    same_content,
+    source_mark,
+)
 from .saved_plan import SavedPlan
 from .status import destination_folder
 
@@ -61,26 +72,6 @@ class OpenRun:
     resent: float = 0
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
-
-
-def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
-    """The checkpoint of a folder; None if there is none and none is missing.
-
-    Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
-    """
-    with ExitStack() as stack:
-        found, problem = Checkpoint.load(folder.checkpoint), None
-        if found is not None:
-            progress = stack.enter_context(found).progress()
-            mine = left if left is not None and left.mark.run_id == progress.run_id else None
-            if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
-                problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
-        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
-            problem = "is gone, and its run isn't finished"
-        if problem is not None:
-            raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
-        stack.pop_all()
-    return found
 
 
 @dataclass
@@ -105,7 +96,7 @@ class RunOpening:
     def __post_init__(self) -> None:
         self.job, self.source, self.settings = self.inputs.job, self.inputs.source, self.inputs.settings
         self.folder = self.inputs.folder
-        self.expected = identity(self.inputs)
+        self.expected = self.inputs.identity()
         self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
         self.increments = increments_of(self.job)
         self.left = read_in_flight(self.folder.in_flight)
@@ -152,7 +143,7 @@ class RunOpening:
         progress = None if found is None else found.progress()
         if found is None or progress is None or progress.finished:
             return "begin"
-        self.flights = uncommitted_flights(self.left, progress, found)
+        self.flights = uncommitted_flights(self.left, found)
         self.unfinished = unfinished = self._examine(found, progress)
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)

@@ -42,7 +42,6 @@ from .guards import check_rows, input_warnings
 from .job_source import JobSource
 from .precheck import ChangedRows, precheck
 from .prefetch import ChunkStream, may_fork, prefetch_chunks, worker_process
-from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, RunOpening
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs, digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
@@ -50,6 +49,7 @@ from .saved_plan import SavedPlan
 from .send_loop import send_all
 from .settings import Settings
 from .status import remove_oldest
+from .user_changes import RemovedUsers, StreamNotes, find_removed_users, open_notes
 
 # Bytes to be read from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
@@ -217,7 +217,7 @@ class _Run:
         if wanted and self.source.repeatable:
             self.source.fetch()
             if may_fork():
-                return worker_process(self._chunks, closing=lock)
+                return worker_process(self._chunks, lock=lock)
         return nullcontext(partial(prefetch_chunks, self._chunks()))
 
     def _chunks(self) -> Iterator[list[Chunk]]:

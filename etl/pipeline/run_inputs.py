@@ -1,7 +1,7 @@
-"""What decides what a run sends, as digests: the job, its source and files, the state folder, the settings.
+"""What a run begins with: a job, its source, folder and limits; and whether another run began with the same.
 
-A plan has them in its file, so that it can say what differs when it is to be sent. Digests of whole files are
-made at the start if that is quick or they are needed, else while rows are sent.
+Of files their digests decide. They are made at the start if that is quick or they are needed, else while rows
+are sent.
 
 A run replaces the job's own rejects when it ends, so of those that it reads, a copy is kept beside them until
 it has finished: it can be resumed even if the process is killed after the new rejects were published.
@@ -10,35 +10,191 @@ it has finished: it can be resumed even if the process is killed after the new r
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, Final, Self
+from uuid import uuid4
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lines
+from .. import amplitude
+from ..checkpoint import Checkpoint, RejectKey, RunIdentity, StateDir, reject_key, reject_lines
 from ..encoder import Limits
-from ..errors import EtlError, StaleCheckpointError, UsageError
-from ..job.spec import Job, key_fingerprints
-from ..mapper import load_transform
+from ..errors import EtlError
+from ..job.spec import Job, fingerprint
+from ..model import SourceFile
 from ..reader import Source
 from ..run_events import Noted, Warned
-from ..snapshot import layout_of
+from ..snapshot import Layout, layout_of
 from ..state_files import is_there, replacing_file
-from .guards import entry_of
 from .settings import Settings, at_endpoint, known_limits
-from .status import destination_folder, look_at_snapshot
 
+# Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
+_CUT: Final = 2
+_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
 # Reading so much takes less than a tenth of a second.
-QUICK_BYTES: Final = 64_000_000
+_QUICK_BYTES: Final = 64_000_000
 _JOIN_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """What decides which identifications a run sends.
+
+    The `job` has the endpoint of the `settings`, `folder` is its state folder, and `limits` are those of a
+    request; the `notes` say where these come from.
+    """
+
+    job: Job
+    source: Source
+    settings: Settings
+    folder: StateDir
+    limits: Limits
+    notes: tuple[Warned | Noted, ...]
+
+    @classmethod
+    def of(cls, job: Job, source: Source, settings: Settings) -> Self:
+        """What a run of a job with these settings begins with.
+
+        Raises UsageError for a batch size or an endpoint that can't be, JobError as `at_endpoint`.
+        """
+        job = at_endpoint(job, settings)
+        folder = StateDir(settings.state_dir or job.state_dir)
+        return cls(job, source, settings, folder, *known_limits(job, settings, folder))
+
+    def identity(self) -> RunIdentity:
+        """What decides which bytes are sent, as plain data; that of a stream is another one each time."""
+        job, source, limits = self.job, self.source, self.limits
+        files = list(map(entry_of, source.files))
+        if not source.repeatable:
+            files.append([uuid4().hex])
+        return {
+            "job": fingerprint(job),
+            "endpoint": job.destination.endpoint,
+            "transport": job.destination.transport,
+            "full": self.settings.full,
+            "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
+            "source": files,
+        }
+
+
+def increments_of(job: Job) -> list[str]:
+    """The operators of a job that count twice what is sent twice."""
+    return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
+
+    `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
+    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
+    that it keeps to.
+    """
+
+    endpoint: str
+    fingerprint: str
+    files: int
+    counts: bool
+    resent: bool
+    layout: Layout | None
+    plan: str | None = None
+
+    @classmethod
+    def of(cls, job: Job, source: Source | None = None, *, plan: str | None = None) -> Self:
+        """The facts of a job and of the run of a source that is about to begin."""
+        return cls(
+            endpoint=job.destination.endpoint,
+            fingerprint=fingerprint(job),
+            files=len(source.files) if source else 0,
+            counts=bool(increments_of(job)),
+            resent=source is not None and source.holds_rejects,
+            layout=layout_of(job.identification, job.changes),
+            plan=plan,
+        )
+
+    @staticmethod
+    def read(plain: Mapping[str, Any]) -> JobFacts:
+        """The facts of plain data, as `asdict` made it."""
+        return _validator().validate_python(plain)
+
+
+@cache
+def _validator() -> TypeAdapter[JobFacts]:
+    return TypeAdapter(JobFacts)
+
+
+# --- which bytes a run sends ------------------------------------------------------------------------------
+
+
+def entry_of(file: SourceFile) -> list[object]:
+    """What identifies a file: its name, size, time and sample."""
+    return [file.name, file.size, file.modified, file.sample]
+
+
+def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) -> str:
+    """A digest of all that decides which bytes a run sends; of a file its content rather than its time."""
+    files = [
+        [*entry[:2], *([digests[number]] if number in digests else entry[2:])]
+        for number, entry in enumerate(expected["source"])
+    ]
+    text = json.dumps([{**expected, "source": files}, base], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# What is said where the part of an identity with this name differs.
+_DIFFERENCES: Final[Mapping[str, Callable[[Any, Any], str]]] = {
+    "endpoint": lambda was, now: f"to another destination: {was}, not {now}",
+    "transport": lambda was, now: f"over another transport: {was}, not {now}",
+    "job": lambda _, __: (
+        "of another job: the job file's identification, csv, changes or transform has changed since"
+    ),
+    "full": lambda was, _: "begun with --full" if was else "begun without --full",
+    "limits": lambda was, now: (
+        f"with other limits: --batch-size {was['identifications']}, not {now['identifications']}"
+    ),
+}
+
+
+def difference(
+    found: RunIdentity, expected: RunIdentity, is_same: Callable[[int], bool | None]
+) -> str | None:
+    """How two runs differ; None if both send the same bytes. A file's new time alone is not a difference.
+
+    `is_same` says of a file, by its number, whether its content is still the same; None if that is unknown.
+    """
+    for part, describe in _DIFFERENCES.items():
+        if found[part] != expected[part]:
+            return describe(found[part], expected[part])
+    old, new = found["source"], expected["source"]
+    if any(len(entry) == 1 for entry in (*old, *new)):
+        return "of another source: a stream such as stdin can't be resumed"
+    before, after = [entry[_NAME] for entry in old], [entry[_NAME] for entry in new]
+    if gone := [name for name in before if name not in after]:
+        return f"of another source: {gone[0]} isn't among the files any more"
+    if before != after:
+        name = next((name for name in after if name not in before), "a file")
+        return f"of another source: {name} is new, or the order differs"
+    for number, (one, other) in enumerate(zip(old, new, strict=True)):
+        same = (one[_SIZE], one[_SAMPLE]) == (other[_SIZE], other[_SAMPLE])
+        if same and one[_TIME] != other[_TIME]:
+            same = is_same(number) is True
+        elif same and one[_TIME] is None:  # what has no time may have other rows in the middle
+            same = is_same(number) is not False
+        if not same:
+            return f"of another source: {one[_NAME]} has changed (its size, time or content)"
+    return None
+
+
+# --- digests of whole files -------------------------------------------------------------------------------
 
 
 def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
@@ -46,7 +202,7 @@ def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
     if not source.repeatable:
         return {}
     files = range(len(source.files))
-    if not needed and sum(source.weight(file) or 0 for file in files) > QUICK_BYTES:
+    if not needed and sum(source.weight(file) or 0 for file in files) > _QUICK_BYTES:
         return {}
     # A file without a time is only fetched for its digest if that is needed.
     untimed = [needed and file.modified is None for file in source.files]
@@ -92,7 +248,7 @@ def digests_meanwhile(
         thread.join(_JOIN_SECONDS)  # it may be stuck in a network file system
 
 
-# --- the job's own rejects ------------------------------------------------------------------------------
+# --- the job's own rejects --------------------------------------------------------------------------------
 
 
 def own_rejects(source: Source, folder: StateDir) -> list[int]:
@@ -165,108 +321,3 @@ def with_kept(source: Source, folder: StateDir) -> Source:
         if place < len(entries) and entries[place] == entry_of(kept.files[place]):
             source = kept
     return source
-
-
-@dataclass(frozen=True, slots=True)
-class RunInputs:
-    """What decides which identifications a run sends.
-
-    The `job` has the endpoint of the `settings`, `folder` is its state folder, and `limits` are those of a
-    request; the `notes` say where these come from.
-    """
-
-    job: Job
-    source: Source
-    settings: Settings
-    folder: StateDir
-    limits: Limits
-    notes: tuple[Warned | Noted, ...]
-
-    @classmethod
-    def of(cls, job: Job, source: Source, settings: Settings) -> Self:
-        """What a run of a job with these settings begins with.
-
-        Raises UsageError for a batch size or an endpoint that can't be, JobError as `at_endpoint`.
-        """
-        job = at_endpoint(job, settings)
-        folder = StateDir(settings.state_dir or job.state_dir)
-        return cls(job, source, settings, folder, *known_limits(job, settings, folder))
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it but the snapshot, as digests and plain data.
-
-        Raises UsageError for a source that can be read only once, SourceError.
-        """
-        job, files = self.job, self.source.files
-        digests = [self.source.sha256(file) for file in range(len(files))]
-        if None in digests:
-            raise stream_error()
-        transform = None
-        if job.transform is not None:
-            load_transform(job.transform, job.folder)
-            path = getattr(sys.modules[job.transform.partition(":")[0]], "__file__", None)
-            transform = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
-        return {
-            "job": job.name,
-            "endpoint": job.destination.endpoint,
-            "transport": job.destination.transport,
-            "keys": key_fingerprints(job),
-            "transform": transform,
-            "full": self.settings.full,
-            "identifications": self.limits.identifications,
-            "bytes": self.limits.body_bytes,
-            "files": [
-                {"name": file.name, "bytes": file.size, "sha256": digest}
-                for file, digest in zip(files, digests, strict=True)
-            ],
-        }
-
-    def snapshot(self) -> dict[str, object] | None:
-        """The snapshot that rows are compared with: the run that wrote it, when, and its digest."""
-        job = self.job
-        if layout_of(job.identification, job.changes) is None:
-            return None
-        try:
-            path = destination_folder(self.folder, job.destination.endpoint).snapshot
-            if (found := look_at_snapshot(path)) is None:
-                return None
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except StaleCheckpointError as error:
-            return {"damaged": error.message}
-        header = found[0].header
-        return {"run": header.number, "written": header.created, "users": found[1], "sha256": digest}
-
-
-def stream_error() -> UsageError:
-    """The error for a plan of a source that can be read only once."""
-    return UsageError(
-        "a stream is gone once it was read, so there can be no plan of it",
-        hint="save it to a file and name that, or leave the plan out",
-    )
-
-
-def input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two inputs as data, a phrase each."""
-    words = {"job": "job", "endpoint": "destination", "transport": "transport"}
-    words |= {"identifications": "identifications in a request", "bytes": "bytes of a request"}
-    yield from (f"{words[name]}: {plan[name]} -> {now[name]}" for name in words if plan[name] != now[name])
-    if plan["full"] != now["full"]:
-        yield "planned with --full" if plan["full"] else "planned without --full"
-    before, after = plan["keys"], now["keys"]
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if changed:
-        yield f"the job changed: {', '.join(changed)}"
-    if plan["transform"] != now["transform"]:
-        yield "the module of the transform changed"
-    old, new = ({file["name"]: file for file in files} for files in (plan["files"], now["files"]))
-    for name, file in old.items():
-        if name not in new:
-            yield f"source: {name} is not among the files any more"
-        elif new[name] != file:
-            sizes = file["bytes"], new[name]["bytes"]
-            same = "other content" if sizes[0] == sizes[1] else f"{sizes[0]:,} -> {sizes[1]:,} bytes"
-            yield f"source: {name} changed ({same})"
-    yield from (f"source: {name} is new" for name in new if name not in old)
-    if list(old) != list(new) and old.keys() == new.keys():
-        yield "source: the order of the files"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint import StateDir
-from ..errors import EtlError, PlanError, SourceError, StateError, UsageError
+from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
+from ..job.spec import key_fingerprints
+from ..mapper import load_transform
 from ..model import ROW_ENDS
+from ..snapshot import layout_of
 from ..state_files import replacing_file, write_whole
-from .run_inputs import RunInputs, input_differences
+from .status import destination_folder, look_at_snapshot
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .run_inputs import RunInputs
 
-PLAN_FORMAT: Final = 1
+_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
@@ -71,15 +76,15 @@ class SavedPlan:
     @classmethod
     def of(cls, plan: Plan, *, with_values: bool = False) -> Self:
         """Describe a plan; see `Plan.save`."""
-        inputs = plan.inputs.as_dict()
+        inputs = _inputs_of(plan.inputs)
         if (changed := plan.inputs.source.changed()) is not None:
             raise SourceError(f"the source changed while it was read: {changed}", hint="plan again")
         data = {
-            "format": PLAN_FORMAT,
+            "format": _FORMAT,
             "propsync": version("propsync"),
             "made": datetime.now(UTC).isoformat(),
             "inputs": inputs,
-            "snapshot": plan.inputs.snapshot(),
+            "snapshot": _snapshot_of(plan.inputs),
             "identifications": {"count": plan.tally.accepted, "sha256": plan.sha256.hexdigest()},
             "plan": plan.as_dict(mask=not with_values),
         }
@@ -96,9 +101,9 @@ class SavedPlan:
             raise UsageError(f"{path} is not a plan: it is not JSON", hint=_ANEW) from error
         if not isinstance(data, dict) or "format" not in data or "digest" not in data:
             raise UsageError(f"{path} is not a plan", hint=_ANEW)
-        if data["format"] != PLAN_FORMAT:
+        if data["format"] != _FORMAT:
             made = f"it has format {data['format']} (propsync {data.get('propsync')})"
-            _refuse(path, [f"{made}, and this version takes format {PLAN_FORMAT}"])
+            _refuse(path, [f"{made}, and this version takes format {_FORMAT}"])
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
@@ -130,8 +135,8 @@ class SavedPlan:
 
     def check_inputs(self, now: RunInputs) -> None:
         """Raise PlanError if the source, the job or an option is another one than planned."""
-        current, planned = now.as_dict(), self.data["inputs"]
-        found = [*input_differences(planned, current)]
+        current, planned = _inputs_of(now), self.data["inputs"]
+        found = [*_input_differences(planned, current)]
         if planned["files"] != current["files"] and now.job.changes.absent == "keep":
             with suppress(EtlError):
                 before, rows = self.data["plan"]["rows"], now.source.count_rows(1 << 62)
@@ -147,7 +152,7 @@ class SavedPlan:
             text = f"it was applied already: a run of it began at {began}"
             hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
             _refuse(self.path, [text], hint)
-        before, after = self.data["snapshot"], now.snapshot()
+        before, after = self.data["snapshot"], _snapshot_of(now)
         if before == after:
             return
         if after is None:
@@ -190,6 +195,93 @@ class SavedPlan:
         """Raise PlanError for an unfinished run that isn't of this plan; `text` says of what it is."""
         hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
         _refuse(self.path, [f"there is an unfinished run {text}"], hint)
+
+
+# --- of what it is made -----------------------------------------------------------------------------------
+
+
+def _inputs_of(run: RunInputs) -> dict[str, Any]:
+    """What a run begins with but the snapshot, as digests and plain data.
+
+    Raises UsageError for a source that can be read only once, SourceError.
+    """
+    job, files = run.job, run.source.files
+    digests = [run.source.sha256(file) for file in range(len(files))]
+    if None in digests:
+        raise stream_error()
+    transform = None
+    if job.transform is not None:
+        load_transform(job.transform, job.folder)
+        path = getattr(sys.modules[job.transform.partition(":")[0]], "__file__", None)
+        transform = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+    return {
+        "job": job.name,
+        "endpoint": job.destination.endpoint,
+        "transport": job.destination.transport,
+        "keys": key_fingerprints(job),
+        "transform": transform,
+        "full": run.settings.full,
+        "identifications": run.limits.identifications,
+        "bytes": run.limits.body_bytes,
+        "files": [
+            {"name": file.name, "bytes": file.size, "sha256": digest}
+            for file, digest in zip(files, digests, strict=True)
+        ],
+    }
+
+
+def _snapshot_of(run: RunInputs) -> dict[str, object] | None:
+    """The snapshot that rows are compared with: the run that wrote it, when, and its digest."""
+    job = run.job
+    if layout_of(job.identification, job.changes) is None:
+        return None
+    try:
+        path = destination_folder(run.folder, job.destination.endpoint).snapshot
+        if (found := look_at_snapshot(path)) is None:
+            return None
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except StaleCheckpointError as error:
+        return {"damaged": error.message}
+    header = found[0].header
+    return {"run": header.number, "written": header.created, "users": found[1], "sha256": digest}
+
+
+def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two inputs as data, a phrase each."""
+    words = {"job": "job", "endpoint": "destination", "transport": "transport"}
+    words |= {"identifications": "identifications in a request", "bytes": "bytes of a request"}
+    yield from (f"{words[name]}: {plan[name]} -> {now[name]}" for name in words if plan[name] != now[name])
+    if plan["full"] != now["full"]:
+        yield "planned with --full" if plan["full"] else "planned without --full"
+    before, after = plan["keys"], now["keys"]
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if changed:
+        yield f"the job changed: {', '.join(changed)}"
+    if plan["transform"] != now["transform"]:
+        yield "the module of the transform changed"
+    old, new = ({file["name"]: file for file in files} for files in (plan["files"], now["files"]))
+    for name, file in old.items():
+        if name not in new:
+            yield f"source: {name} is not among the files any more"
+        elif new[name] != file:
+            sizes = file["bytes"], new[name]["bytes"]
+            same = "other content" if sizes[0] == sizes[1] else f"{sizes[0]:,} -> {sizes[1]:,} bytes"
+            yield f"source: {name} changed ({same})"
+    yield from (f"source: {name} is new" for name in new if name not in old)
+    if list(old) != list(new) and old.keys() == new.keys():
+        yield "source: the order of the files"
+
+
+def stream_error() -> UsageError:
+    """The error for a plan of a source that can be read only once."""
+    return UsageError(
+        "a stream is gone once it was read, so there can be no plan of it",
+        hint="save it to a file and name that, or leave the plan out",
+    )
+
+
+# --- the file ---------------------------------------------------------------------------------------------
 
 
 def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:

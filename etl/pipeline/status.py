@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from ..checkpoint import Checkpoint, StateDir
 from ..job.known_job import KnownJob, remembered_rows
@@ -18,6 +18,8 @@ from ..state_files import is_there
 from ..tally import ROW_ENDS, RangeSet
 
 _MOST_REASONS: Final = 1_000
+# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
+_MOST_DESTINATIONS: Final = 8
 
 
 def status_of(job: KnownJob) -> dict[str, object]:
@@ -49,7 +51,8 @@ def status_of(job: KnownJob) -> dict[str, object]:
         run, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         total = None if run.finished else remembered_rows(folder.path)
         left = None if total is None else max(total - run.tally.rows, 0)
-        names = [str(file[0]) for file in cast("list[list[object]]", run.identity["source"])]
+        # An entry of one value is no file: it only tells one stream from another.
+        names = [entry[0] for entry in run.identity["source"] if len(entry) > 1]
         return found | {
             "status": "finished" if run.finished else "unfinished",
             "began": datetime.fromtimestamp(run.began, UTC).isoformat(timespec="seconds"),
@@ -83,8 +86,7 @@ def _snapshot(path: Path) -> dict[str, object] | None:
     }
 
 
-# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
-_MOST_DESTINATIONS: Final = 8
+# --- which files are of which destination -----------------------------------------------------------------
 
 
 def destination_folder(folder: StateDir, endpoint: str) -> StateDir:

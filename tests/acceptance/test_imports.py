@@ -92,11 +92,10 @@ for arguments in json.loads(sys.argv[1]):
 OF_ALL = {"click", "etl", "etl.__main__", "etl.errors", "etl.library", "etl.process", "etl.text"}
 OF_ALL |= {"etl.cli", "etl.cli.app", "etl.cli.console"}
 OF_STATUS = {"etl.cli.commands", "etl.cli.commands.status", "etl.cli.options", "etl.checkpoint", "orjson"}
-OF_STATUS |= {"etl.checkpoint.database", "etl.checkpoint.sent_file"}
-OF_STATUS |= {"etl.checkpoint.state_dir", "etl.checkpoint.store"}
+OF_STATUS |= {"etl.checkpoint.database", "etl.checkpoint.state_dir", "etl.checkpoint.store"}
 OF_STATUS |= {"etl.job", "etl.job.known_job", "etl.job.run_options"}
 OF_STATUS |= {"etl.listeners", "etl.listeners.summary"}
-OF_STATUS |= {"etl.pipeline", "etl.checkpoint.state_dir", "etl.pipeline.status", "etl.tally"}
+OF_STATUS |= {"etl.pipeline", "etl.pipeline.status"}
 OF_STATUS |= {"etl.snapshot_metadata", "etl.state_files", "etl.tally"}
 HEAVY = {"pydantic", "numpy", "pyarrow", "aiohttp", "asyncio", "jinja2", "rich", "pandas", "etl.model"}
 ROWS = {"numpy", "pyarrow", "asyncio"}

@@ -24,8 +24,7 @@ from etl.errors import SourceError
 from etl.model import Chunk, RowRange
 from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
-from etl.pipeline.baseline import record_baseline
-from etl.pipeline.diff_base import open_diff_base
+from etl.pipeline.diff_base import open_diff_base, record_baseline
 from etl.pipeline.precheck import ChangedRows, precheck
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.run import no_listener, run_job

@@ -11,7 +11,7 @@ import pytest
 
 from etl import Job
 from etl.errors import JobError, StaleCheckpointError, UsageError
-from etl.pipeline.baseline import record_baseline
+from etl.pipeline.diff_base import record_baseline
 from etl.pipeline.plan import plan_job
 from etl.pipeline.settings import Settings
 from etl.reader import open_source

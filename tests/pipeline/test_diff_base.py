@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etl.checkpoint import StateDir
-from etl.checkpoint.sent_file import SentEntries
+from etl.checkpoint import SentEntries, StateDir
 from etl.job.spec import Job
 from etl.model import End
 from etl.pipeline.diff_base import open_diff_base

@@ -446,7 +446,7 @@ def test_a_large_file_gets_its_digest_while_it_is_sent(tmp_path: Path, sandbox: 
     path = write(job.folder / "users.ndjson", users(range(2_000)))
     sandbox.change(latency="5ms")
     with (
-        patch.object(run_inputs, "QUICK_BYTES", 0),
+        patch.object(run_inputs, "_QUICK_BYTES", 0),
         killed("told", 20) as listener,
         pytest.raises(KilledError),
     ):

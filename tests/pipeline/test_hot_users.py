@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint
-from etl.checkpoint.in_flight_file import read_in_flight
+from etl.checkpoint.in_flight_file import read_in_flight, uncommitted_flights
 from etl.errors import DestinationError, EtlError
 from etl.model import Tally
-from etl.pipeline.diff_base import uncommitted_flights
 from etl.run_events import Event, Progressed
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Clock
@@ -106,10 +105,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
             assert left == [number for number, row in enumerate(rows, start=1) if row["id"] == HOT]
             assert lawful(found.progress().tally)
             assert RangeSet(found.committed(), found.held()).rows() == 870
-            in_doubt = (
-                uncommitted_flights(read_in_flight(job.state_dir / "in_flight"), found.progress(), found)
-                or ()
-            )
+            in_doubt = uncommitted_flights(read_in_flight(job.state_dir / "in_flight"), found) or ()
             assert sum(len(flight.keys) for flight in in_doubt) <= 1
         sandbox.change(hot_users=[])
         before = len(sandbox.requests)

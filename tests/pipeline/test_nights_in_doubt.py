@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from etl.checkpoint import Checkpoint
 from etl.errors import DestinationError, EtlError, StaleCheckpointError, TooManyChangesError
 from etl.job.spec import Job
-from etl.pipeline.baseline import record_baseline
+from etl.pipeline.diff_base import record_baseline
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source

@@ -117,7 +117,7 @@ def test_a_first_night_may_be_empty(tmp_path: Path, sandbox: Sandbox, content: s
 
 
 def test_whoever_was_told_of_by_a_baseline_counts_as_a_run(tmp_path: Path, sandbox: Sandbox) -> None:
-    from etl.pipeline.baseline import record_baseline
+    from etl.pipeline.diff_base import record_baseline
 
     job = job_in(tmp_path / "job")
     path = write(job.folder / "users.ndjson", users(range(5)))

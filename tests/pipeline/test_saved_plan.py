@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.encoder.encoding import form_objects
 from etl.errors import EtlError, ExitCode, PlanError, StateError, UsageError
-from etl.pipeline.baseline import record_baseline
+from etl.pipeline.diff_base import record_baseline
 from etl.pipeline.plan import Plan, plan_job
 from etl.pipeline.run import run_job
 from etl.pipeline.saved_plan import SavedPlan

@@ -7,16 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from etl.checkpoint import StateDir
 from etl.checkpoint.run_records import RunState
 from etl.job.known_job import KnownJob
 from etl.listeners.progress import RunStateWriter
+from etl.pipeline.run import run_job
+from etl.pipeline.settings import Settings
 from etl.pipeline.status import status_of
+from etl.reader import open_source
 from etl.run_events import Event, Progressed, compose
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.commands import Propsync
+from tests.pipeline.making import KEY
 from tests.pipeline.nights import job_in, send, users, write
 
 STATE = RunState(
@@ -65,6 +70,15 @@ def test_a_dead_process_is_not_alive(tmp_path: Path, propsync: Propsync) -> None
         assert not folder.progress.exists()
         found = status_of(KnownJob.of(job))
         assert (found["status"], found["progress"]) == ("never run", {"state": "preparing"})
+
+
+def test_a_stream_is_the_only_file_of_its_run(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    stream = pa.table({"id": ["user-1", "user-2"], "plan": ["a", "b"], "score": [1, 2]}).to_reader()
+    with running_sandbox(SandboxOptions()) as sandbox:
+        run_job(job, open_source([stream]), KEY, settings=Settings(endpoint=sandbox.url, rate=None))
+    found = status_of(KnownJob.of(job))
+    assert (found["rows"], found["safe_points"]) == (2, {"stream": 3})
 
 
 def test_it_is_shown_and_watched(tmp_path: Path, propsync: Propsync, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_a_worker_process_s_stages_are_measured_too(tmp_path: Path) -> None:
         return sum(chunk.users for chunks in [x async for x in stream(asyncio.Event())] for chunk in chunks)
 
     lock, began = os.open(os.devnull, os.O_RDONLY), time.monotonic()
-    with worker_process(lambda: pipeline.chunks(pipeline.rows.files()), closing=lock) as stream:
+    with worker_process(lambda: pipeline.chunks(pipeline.rows.files()), lock=lock) as stream:
         assert asyncio.run(count(stream)) == 9_000
     os.close(lock)
     shows_the_transform(pipeline.rows.times.add_to(Timing()), time.monotonic() - began)

@@ -57,7 +57,7 @@ def apart(make: MakeChunks, see: Callable[[Chunk], None]) -> None:
 
     lock = os.open(os.devnull, os.O_RDONLY)
     try:
-        with worker_process(make, closing=lock) as arriving:
+        with worker_process(make, lock=lock) as arriving:
             asyncio.run(walk(arriving))
     finally:
         os.close(lock)
@@ -228,7 +228,7 @@ def test_where_something_is_scarce_this_process_makes_the_chunks(scarce: str) ->
     before, lock = open_descriptors(), os.open(os.devnull, os.O_RDONLY)
     with ExitStack() as stack:
         with SCARCE[scarce]():
-            arriving = stack.enter_context(worker_process(make, closing=lock))
+            arriving = stack.enter_context(worker_process(make, lock=lock))
 
         async def walk() -> None:
             async for chunks in arriving(asyncio.Event()):
@@ -255,7 +255,7 @@ async def walk(arriving):
     async for _ in arriving(asyncio.Event()):
         pass
 
-with worker_process(busy, closing=os.open(os.devnull, os.O_RDONLY)) as arriving:
+with worker_process(busy, lock=os.open(os.devnull, os.O_RDONLY)) as arriving:
     asyncio.run(walk(arriving))
 """
 
@@ -305,7 +305,7 @@ def test_told_to_stop_it_waits_for_no_chunk() -> None:
         return came
 
     lock, begun = os.open(os.devnull, os.O_RDONLY), time.monotonic()
-    with worker_process(stuck, closing=lock) as arriving:
+    with worker_process(stuck, lock=lock) as arriving:
         assert asyncio.run(walk(arriving)) == 1
     os.close(lock)
     assert time.monotonic() - begun < 30

@@ -24,7 +24,7 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
       propsync baseline job.yml
       propsync baseline job.yml exports/2024-05-01.parquet --json
     """
-    from ...pipeline.baseline import record_baseline
+    from ...pipeline.diff_base import record_baseline
     from ...pipeline.settings import Settings
 
     loaded, flags = options.load_for_command(job, flags)

@@ -69,7 +69,7 @@ def check_command(
     options.spare_inputs(outputs, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
-        from ...pipeline.run_inputs import stream_error
+        from ...pipeline.saved_plan import stream_error
 
         raise stream_error()
     found = make_plan(loaded, source, options.settings_of(**flags), rejects, proof=save is not None)

@@ -1,4 +1,7 @@
-"""What was accepted stays in the file beside the checkpoint until the snapshot has it, in source order."""
+"""What was accepted stays in the file beside the checkpoint until the snapshot has it, in source order.
+
+A past run is known again by its files.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.checkpoint import Checkpoint
-from etl.checkpoint.sent_file import SentEntries, SentFile, by_end
+from etl.checkpoint import Checkpoint, PastRun, SentEntries, mark_of
+from etl.checkpoint.database import SentFile, by_end
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Sent, Tally
+from tests.examples import each_row
 
 
 def piece(numbers: list[int], width: int = 2, kind: type[np.unsignedinteger] = np.uint32) -> Sent:
@@ -167,3 +171,29 @@ def test_a_run_that_finishes_while_another_process_opens_it_is_finished(
             assert not sent_beside(path).exists()
             assert found is not None
             assert found.progress().finished
+
+
+@each_row(
+    ("mine", "theirs", "overlap"),
+    [
+        (["a", "b"], ["b", "a"], "all"),
+        (["a", "b"], ["a"], "some"),
+        (["a"], ["a", "a"], "some"),
+        (["a", None], ["a", None], "some"),
+        (["a"], ["b"], "none"),
+        ([None], [None], "none"),
+    ],
+)
+def test_a_source_overlaps_a_past_run_by_its_files(
+    mine: list[str | None], theirs: list[str | None], overlap: str
+) -> None:
+    assert (
+        PastRun("x", resent=False, rows=1, number=1, counted=True, marks=tuple(mine)).overlap(theirs)
+        == overlap
+    )
+
+
+def test_a_file_is_marked_by_its_digest_or_else_by_all_that_is_known_of_it() -> None:
+    assert mark_of(["a.csv", 5, 1.5, "x"], "abc") == mark_of(["b.csv", 5, None, "y"], "abc") == "5:abc"
+    assert mark_of(["a.csv", 5, 1.5, "x"], None) == "a.csv:5:1.5:x"
+    assert mark_of(["a.csv", 5, None, "x"], None) is None
