@@ -139,7 +139,7 @@ def insert_key(event: Identification) -> InsertKey | None:
     return (field, ids[field], insert_id) if ids else None
 
 
-# --- the body of an upload --------------------------------------------------------------------------------
+# --- the body of an upload -------------------------------------------------------------------------------
 
 
 def parse_upload(text: str, content_type: str) -> ParsedRequest:
@@ -160,7 +160,7 @@ def parse_upload(text: str, content_type: str) -> ParsedRequest:
     return ParsedRequest(text, events, (), shortest_id(parsed.get("options")), key)
 
 
-# --- events that are refused or throttled ------------------------------------------------------------------
+# --- events that are refused or throttled ----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
