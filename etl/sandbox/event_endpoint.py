@@ -27,10 +27,10 @@ from .api_rules import (
     parse_json,
     trimmed_ids,
 )
-from .endpoints import InsertKey, ParsedRequest, SandboxState, shortest_id, unpack
-from .limiter import Limiter
+from .endpoints import ParsedRequest, SandboxState, shortest_id, unpack
 from .profiles import UserKey
 from .sandbox_options import Offenders
+from .traffic import InsertKey, Limiter
 
 # The keys of a 400 (Batch: Response codes, 400).
 INVALID: Final = "events_with_invalid_fields"

@@ -18,9 +18,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
-from .endpoints import IdentifyEndpoint, InsertIdMemory, ParsedRequest, SandboxState, find_profile
+from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
 from .event_endpoint import EventEndpoint
-from .limiter import Limiter
 from .profiles import NOBODY, MapStore, Profiles
 from .sandbox_options import (
     FaultInjector,
@@ -31,7 +30,7 @@ from .sandbox_options import (
     parse_kind,
     respond_with_fault,
 )
-from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
+from .traffic import InsertIdMemory, Journal, Limiter, OpenRequest, RequestRecord, RequestsInFlight, Stats
 from .web_page import Trial, WebPage, refuse_foreign
 
 HOST: Final = "127.0.0.1"
