@@ -9,19 +9,39 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..amplitude.requests import MAX_PROPERTIES, MIN_ID_LENGTH
+from ..job.problems import clipped
 from ..job.sections import CsvOptions
 from ..job.words import MAX_NAME
 from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
-from .column_proposals import propose_columns
+from .column_proposals import comment, in_quotes, property_line, propose_columns, quoted, spec_text
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id, id_rejects
-from .job_text import TEMPLATES, quoted
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
+_TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=StrictUndefined,
+)
+_TEMPLATES.globals |= {"MAX_PROPERTIES": MAX_PROPERTIES, "MIN_ID_LENGTH": MIN_ID_LENGTH}
+_TEMPLATES.filters |= {
+    "clipped": clipped,
+    "comment": comment,
+    "counted": counted,
+    "in_quotes": in_quotes,
+    "property_line": property_line,
+    "quoted": quoted,
+    "spec": spec_text,
+}
 # Called with the rows that were read, and how many there are if that is known.
 ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
@@ -151,6 +171,6 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         "file": visible(shell_word(file)),  # a line end in it would end the comment
         "name": proposed_name(name),
     }
-    notes = TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
-    text = TEMPLATES.get_template("job_file.jinja").render(values)
+    notes = _TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
+    text = _TEMPLATES.get_template("job_file.jinja").render(values)
     return Proposal(text, tuple(notes), dict(choice.rejects + facts.unreadable))
