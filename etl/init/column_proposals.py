@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
-from ..mapper.column_values import TooLong
 from ..text import counted
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType
@@ -203,9 +202,9 @@ def _property(column: str) -> str:
 def column_type(facts: ColumnFacts) -> ProposedType:
     """The type to propose for a column whose values can be sent, with what is to be said of it."""
     found = facts.proposed
-    cut = facts.too_long and found.spec.type in {None, "json", "list"}
-    too_long: TooLong = "truncate" if cut else "reject"
-    spec = replace(found.spec, path=facts.path, too_long=too_long, nulls=facts.own_nulls)
+    spec = replace(found.spec, path=facts.path, nulls=facts.own_nulls)
+    if facts.too_long and spec.type in {None, "json", "list"}:
+        spec = replace(spec, too_long="truncate")
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Final, TypeAlias
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -19,7 +19,7 @@ from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
 from .column_proposals import comment, in_quotes, property_line, propose_columns, quoted, spec_text
 from .csv_guess import guess_csv
-from .facts import SourceFacts, read_facts
+from .facts import ReadProgress, SourceFacts, read_facts
 from .id_choice import choose_id, id_rejects
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
@@ -42,8 +42,6 @@ _TEMPLATES.filters |= {
     "quoted": quoted,
     "spec": spec_text,
 }
-# Called with the rows that were read, and how many there are if that is known.
-ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +87,6 @@ def propose_job(
         for location in locations
     ]
     return propose(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
-
-
-def proposed_name(text: str) -> str:
-    """The text as the name of a job."""
-    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:MAX_NAME].rstrip("-.")
-    return name or "users"
 
 
 # --- how the files are written ---------------------------------------------------------------------------
@@ -169,7 +161,7 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         "nulls": sorted(word for word in words if not is_short_word(word)),
         "locations": [quoted(location.replace("$", "$$")) for location in locations],
         "file": visible(shell_word(file)),  # a line end in it would end the comment
-        "name": proposed_name(name),
+        "name": re.sub(r"[^\w.-]+", "-", name).lstrip("-.")[:MAX_NAME].rstrip("-.") or "users",
     }
     notes = _TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
     text = _TEMPLATES.get_template("job_file.jinja").render(values)

@@ -19,7 +19,17 @@ import pyarrow.compute as pc
 from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
-from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec
+from .recognisers import (
+    AROUND,
+    COMPACT,
+    SEPARATORS,
+    STYLES,
+    TWO_LETTERS,
+    date_spec,
+    matches,
+    order_of,
+    style_spec,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +43,6 @@ _DIRT: Final = 0.01
 _SOME: Final = 0.05
 _MOST_WORDS: Final = 12
 _MOST_PARTS: Final = 20_000
-_COMPACT: Final = "%Y%m%d"
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates and times of ISO 8601."""
     days, times = sample.fit("date"), sample.fit("datetime")
-    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
+    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != COMPACT]
     if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
         return None
     type_ = "date" if sample.weight(times & ~days) == 0 else "datetime"
@@ -157,8 +166,8 @@ def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
-    compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
-    names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
+    compact = sample.likely(COMPACT, _MOST if is_time(sample.name) else 1.0)
+    names = [name for name in sample.fits if "%" in name and (name != COMPACT or compact)]
     left = ~sample.null
     chosen: list[str] = []
     while names:

@@ -161,7 +161,7 @@ class Profiles:
 
 def _merge(anonymous: Profile, *, into: Profile) -> None:
     """Add what a device gathered to its user, whose own values win; a family is taken whole or not at all."""
-    into.updates = merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
+    into.updates = _merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
     into.properties = {**anonymous.properties, **into.properties}
     into.groups = {**anonymous.groups, **into.groups}
     into.fields = _with_fields(anonymous.fields, into.fields)
@@ -210,7 +210,7 @@ def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict
     return found
 
 
-def merge_updates(
+def _merge_updates(
     device: list[Update], user: list[Update], device_has: Mapping[str, Json], user_has: Mapping[str, Json]
 ) -> list[Update]:
     """Put what a device gathered before what its user did; a value is that of whom it was taken from."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Self, TypeAlias, TypedDict, Unpack
+from typing import Final, Self, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
@@ -34,7 +34,6 @@ from .traffic import InsertIdMemory, Journal, Limiter, OpenRequest, RequestRecor
 from .web_page import Trial, WebPage, refuse_foreign
 
 HOST: Final = "127.0.0.1"
-Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
 # What is read at all; the sandbox's own limit is below it, and answered in good order.
 _READ_BYTES: Final = 64 * 2**20
 _SHUTDOWN_SECONDS: Final = 1.0
@@ -80,7 +79,7 @@ class Sandbox:
         inserts = InsertIdMemory(self._clock, store)
         self._state = SandboxState(options, limiter, self.stats, self.profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
-        self._endpoints: dict[str, Endpoint] = {
+        self._endpoints: dict[str, IdentifyEndpoint | EventEndpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
             BATCH: EventEndpoint(BATCH, self._state, self._wall),
             HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._wall),
