@@ -127,13 +127,11 @@ class RollingCount:
         self._times: dict[str, deque[float]] = {}
 
     def full(self, user: str) -> bool:
-        """Whether one more update of the user would be too many."""
+        """Whether one more update of the user would be too many; the first in a window never is."""
         times = self._times.get(user)
-        if self._most is None or times is None:
-            return False
         while times and times[0] <= self._clock() - self._window:
             times.popleft()
-        return len(times) + 1 > self._most
+        return bool(self._most is not None and times and len(times) + 1 > self._most)
 
     def add(self, user: str) -> None:
         """Count one update of the user now."""

@@ -65,6 +65,16 @@ def test_no_window_ever_holds_more_than_its_most(pauses: list[float]) -> None:
     assert not count.full("user-2")
 
 
+def test_a_limit_below_one_in_a_window_lets_the_next_through_when_the_window_is_over() -> None:
+    clock = HandClock(0.0)
+    count = RollingCount(0.3, 10.0, clock)
+    for _ in range(3):
+        assert not count.full("user-1")
+        count.add("user-1")
+        assert count.full("user-1")
+        clock.now += 10.1
+
+
 # --- insert_ids ------------------------------------------------------------------------------------------
 
 
