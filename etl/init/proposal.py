@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -13,18 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..amplitude.requests import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job.problems import clipped
-from ..job.sections import CsvOptions
 from ..job.words import MAX_NAME
-from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
 from .column_proposals import comment, in_quotes, property_line, propose_columns, quoted, spec_text
-from .csv_guess import guess_csv
-from .facts import ReadProgress, SourceFacts, read_facts
+from .csv_guess import Reading, read_likeliest
+from .facts import ReadProgress, read_facts
 from .id_choice import choose_id, id_rejects
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
-_BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
     loader=FileSystemLoader(Path(__file__).parent),
     trim_blocks=True,
@@ -56,17 +53,6 @@ class Proposal:
     rejects: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A source as it was read: with which options, why there is an escape character, and other remarks."""
-
-    source: Source
-    facts: SourceFacts
-    csv: CsvOptions
-    remark: str = ""
-    remarks: tuple[str, ...] = ()
-
-
 def propose_job(
     locations: Sequence[str], output: Path | None, progress: ReadProgress | None = None
 ) -> Proposal:
@@ -76,7 +62,7 @@ def propose_job(
     id. `progress` is called with the rows that were read and, if it is known, how many there are. Raises
     SourceError.
     """
-    reading = _read_likeliest(locations, progress)
+    reading = read_likeliest(locations, progress)
     name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"
     folder = output.parent if output else Path()
     # In a job file, relative paths are relative to its folder.
@@ -87,40 +73,6 @@ def propose_job(
         for location in locations
     ]
     return propose(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
-
-
-# --- how the files are written ---------------------------------------------------------------------------
-
-
-def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> Reading:
-    """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
-
-    def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
-        source = open_source(locations, csv=csv)
-        return source, read_facts(source, progress=progress)
-
-    csv, remarks = guess_csv(locations)
-    source, facts = read(csv)
-    if not source.repeatable or any(file.format != "csv" for file in source.files):
-        return Reading(source, facts, csv, remarks=remarks)
-    # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
-    if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
-        csv, remarks = guess_csv(locations, all_lines=True)
-        source, facts = read(csv)
-    remark = ""
-    if facts.backslashes:
-        escaped = replace(csv, escape="\\")
-        again, after = read(escaped)
-        # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
-        misread, before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts))
-        lost, lost_before = (one.unreadable.total() for one in (after, facts))
-        if misread < before and after.rows - lost > facts.rows - lost_before:
-            remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
-            source, facts, csv = again, after, escaped
-    return Reading(source, facts, csv, remark, remarks)
-
-
-# --- the proposal ----------------------------------------------------------------------------------------
 
 
 def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
