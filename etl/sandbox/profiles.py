@@ -152,19 +152,17 @@ class Profiles:
             if anonymous is not None:
                 both = anonymous.properties.keys() & profile.properties
                 self.counts.count({name: anonymous.properties[name] for name in both}, {})
-                _merge(anonymous, into=profile)
+                # The user's own values win; of fields, a family is taken whole or not at all.
+                profile.updates = _merge_updates(
+                    anonymous.updates, profile.updates, anonymous.properties, profile.properties
+                )
+                profile.properties = {**anonymous.properties, **profile.properties}
+                profile.groups = {**anonymous.groups, **profile.groups}
+                profile.fields = _with_fields(anonymous.fields, profile.fields)
 
     def _note(self, profile: Profile, operator: str, before: Properties) -> None:
         self.counts.count(before, profile.properties)
         note_update(profile.updates, (self._wall(), operator, before))
-
-
-def _merge(anonymous: Profile, *, into: Profile) -> None:
-    """Add what a device gathered to its user, whose own values win; a family is taken whole or not at all."""
-    into.updates = _merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
-    into.properties = {**anonymous.properties, **into.properties}
-    into.groups = {**anonymous.groups, **into.groups}
-    into.fields = _with_fields(anonymous.fields, into.fields)
 
 
 def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Values of typed sources keep their types, bytes become text, no kind of Arrow array fails, and steps."""
+"""Values of typed sources keep their types, no kind of array fails, bytes become text, and steps apply."""
 
 from __future__ import annotations
 
