@@ -1,21 +1,21 @@
-"""What is proposed for each column: a property, a commented line with the reason, or both.
+"""What the job file says of each column: a property, a commented line with the reason, or both, as YAML.
 
 A column gets the type that most of its values fit; what doesn't fit is skipped, and said.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
-from ..mapper.column_values import TooLong
 from ..text import counted
-from .job_text import in_quotes
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
-from .type_proposals import ProposedType
+from .type_proposals import ProposedType, in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +31,10 @@ _TOO_MANY: Final = 0.2  # of the values do not fit what the first ones were
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
 _NEVER_PLAIN: Final = frozenset({"card", "secret", "national"})
+_WIDTH: Final = 110
+_BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
+# What some YAML reader takes for something other than text.
+_MISREAD: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +202,9 @@ def _property(column: str) -> str:
 def column_type(facts: ColumnFacts) -> ProposedType:
     """The type to propose for a column whose values can be sent, with what is to be said of it."""
     found = facts.proposed
-    cut = facts.too_long and found.spec.type in {None, "json", "list"}
-    too_long: TooLong = "truncate" if cut else "reject"
-    spec = replace(found.spec, path=facts.path, too_long=too_long, nulls=facts.own_nulls)
+    spec = replace(found.spec, path=facts.path, nulls=facts.own_nulls)
+    if facts.too_long and spec.type in {None, "json", "list"}:
+        spec = replace(spec, too_long="truncate")
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)
@@ -223,3 +227,52 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         spec = replace(spec, invalid="skip")
     told = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
     return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, told))) or None)
+
+
+# --- as YAML ---------------------------------------------------------------------------------------------
+
+
+def property_line(line: PropertyLine) -> str:
+    """A property's line of the job file, with its note beside it, or above where it is too long."""
+    text = f"{'    ' if line.active else '    # '}{quoted(line.name)}: {spec_text(line.spec)}"
+    beside = f"{text}   # {line.note}" if line.note else text
+    return beside if len(beside) <= _WIDTH else f"{comment(line.note, 4)}\n{text}"
+
+
+def spec_text(spec: ColumnSpec) -> str:
+    """A column spec as one line of YAML: a bare column, or a mapping of what isn't the default."""
+    column = quoted(spec.column or "")
+    parts = [f"column: {column}"]
+    if spec.path:
+        parts.append(f"path: {in_quotes('.'.join(spec.path))}")
+    steps = []
+    for step in spec.transform:
+        texts = [in_quotes(text) for text in (step.argument, *step.formats) if text]
+        argument = f"[{', '.join(texts)}]" if len(texts) > 1 else "".join(texts)
+        steps.append(f"{{{step.verb}: {argument}}}" if argument else step.verb)
+    if steps:
+        parts.append(f"transform: [{', '.join(steps)}]")
+    if spec.type is not None:
+        parts.append(f"type: {spec.type}")
+    signs = {"decimal": spec.decimal.replace(".", ""), "thousands": spec.thousands, "strip": spec.strip}
+    signs["separator"] = spec.separator if spec.separator != "," else ""
+    parts += [f"{key}: {in_quotes(sign)}" for key, sign in signs.items() if sign]
+    if spec.values:
+        parts.append(f"values: {{{', '.join(f'{quoted(word)}: {meant}' for word, meant in spec.values)}}}")
+    words = {"unit": spec.unit, "too_long": spec.too_long, "invalid": spec.invalid}
+    parts += [f"{key}: {word}" for key, word in words.items() if word not in {None, "reject"}]
+    if spec.nulls:
+        parts.append(f"nulls: [{', '.join(map(in_quotes, spec.nulls))}]")
+    return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
+
+
+def quoted(text: str) -> str:
+    """The text as a YAML scalar, in quotes only where it needs them."""
+    return text if _BARE.fullmatch(text) and text.lower() not in _MISREAD else in_quotes(text)
+
+
+def comment(text: str, indent: int = 0) -> str:
+    """A text as comment lines."""
+    begin = f"{' ' * indent}# "
+    wrapper = textwrap.TextWrapper(_WIDTH, begin, begin, break_long_words=False, break_on_hyphens=False)
+    return wrapper.fill(text)

@@ -1,11 +1,14 @@
-"""How a CSV file is written, by its first lines: encoding, delimiter, and where the header stands."""
+"""How CSV files are written: encoding, delimiter, where the header stands, and the escape character.
+
+The first lines say most of it; where reading all rows contradicts them, the source is read again.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -16,9 +19,12 @@ from ..model import RowRange
 from ..reader import Source, open_source
 from ..reader.csv_dialect import DELIMITERS
 from ..reader.csv_reader import VALUE
+from ..text import counted
+from .facts import ReadProgress, SourceFacts, read_facts
 
 # The likeliest options, and what a user should know of them.
 Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
+_BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _LINES: Final = 2000
 _BYTES: Final = 1 << 20
 _MOST_ABOVE: Final = 30  # lines above the header
@@ -33,6 +39,48 @@ _KANA: Final = re.compile("[\u3041-\u30fa]")
 _CYRILLIC: Final = re.compile("[\u0410-\u044f]")
 # Both bytes of a letter are beyond ASCII.
 _PAIRS: Final = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A source as it was read: with which options, why there is an escape character, and other remarks."""
+
+    source: Source
+    facts: SourceFacts
+    csv: CsvOptions
+    remark: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> Reading:
+    """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
+
+    def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
+        source = open_source(locations, csv=csv)
+        return source, read_facts(source, progress=progress)
+
+    csv, remarks = guess_csv(locations)
+    source, facts = read(csv)
+    if not source.repeatable or any(file.format != "csv" for file in source.files):
+        return Reading(source, facts, csv, remarks=remarks)
+    # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
+    if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
+        csv, remarks = guess_csv(locations, all_lines=True)
+        source, facts = read(csv)
+    remark = ""
+    if facts.backslashes:
+        escaped = replace(csv, escape="\\")
+        again, after = read(escaped)
+        # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
+        misread, before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts))
+        lost, lost_before = (one.unreadable.total() for one in (after, facts))
+        if misread < before and after.rows - lost > facts.rows - lost_before:
+            remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
+            source, facts, csv = again, after, escaped
+    return Reading(source, facts, csv, remark, remarks)
+
+
+# --- what the first lines say ----------------------------------------------------------------------------
 
 
 def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from ..arrow.layout import text_layout
 from ..job.column_spec import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
-from ..mapper.column_values import TooLong
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from ..text import counted
@@ -43,6 +42,8 @@ _STACKED: Final = 200_000  # values of several columns that are judged together
 _EXAMPLES: Final = 1000
 _BEYOND_ASCII: Final = 0x80
 _AHEAD_BYTES: Final = 4 << 20  # of batches that are read while one is counted; columns fill up every few
+# Called with the rows that were read, and how many there are if that is known.
+ReadProgress: TypeAlias = "Callable[[int, int | None], None]"
 # A value in an object of its own, as MongoDB writes ids, times and numbers.
 _WRAPPED: Final = r'^\{"(?P<key>\$\w+)":\s*"?(?P<value>[^"{}]*)"?\}$'
 
@@ -105,8 +106,12 @@ class ColumnFacts:
     @property
     def as_text(self) -> ColumnSpec:
         """The spec that sends the values as text."""
-        too_long: TooLong = "truncate" if self.too_long else "reject"
-        return ColumnSpec(column=self.name, path=self.path, too_long=too_long, nulls=self.own_nulls)
+        return ColumnSpec(
+            column=self.name,
+            path=self.path,
+            too_long="truncate" if self.too_long else "reject",
+            nulls=self.own_nulls,
+        )
 
     @property
     def ids(self) -> IdFacts:
@@ -314,15 +319,11 @@ def _read_ahead(batches: Iterator[Batch], reader: ThreadPoolExecutor) -> Iterato
 
 
 def read_facts(
-    source: Source,
-    *,
-    progress: Callable[[int, int | None], None] | None = None,
-    count_ids: bool = False,
+    source: Source, *, progress: ReadProgress | None = None, count_ids: bool = False
 ) -> SourceFacts:
     """Read every row of every file. Raises SourceError.
 
-    `progress` is called with the rows that were read and, if it is known, how many there are. `count_ids`:
-    all columns are counted as ids, also those that are hardly any.
+    `count_ids`: all columns are counted as ids, also those that are hardly any.
     """
     facts = SourceFacts(prefix=id_prefix(source))
     names = [source.names(file) for file in range(len(source.files))]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..reader import Source
 
-ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
+_ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
 KEPT_HASHES: Final = 1 << 14  # the estimate is within 1 % beyond that
 # Any large number: with a small one, texts of a few control characters would share a hash.
 _SEED: Final = 0xD1B54A32D192ED03
@@ -140,7 +140,7 @@ class IdFacts:
             self.too_long_with_prefix += rows_of(pc.greater(pc.utf8_length(ids), longest))
         for issue in first_issues(cells.issues, len(ids)):
             places, count = np.flatnonzero(issue.rows).tolist(), int(counts[issue.rows].sum())
-            (self.faults if issue.code in ID_CODES else self.lost)[issue.code] += count
+            (self.faults if issue.code in _ID_CODES else self.lost)[issue.code] += count
             if issue.code == "refused_id":
                 for place in places:
                     self.refused[ids[place].as_py()] += int(counts[place])

@@ -15,7 +15,6 @@ from ..job.problems import clipped
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-IdName: TypeAlias = Literal["person", "generic", "login", "other"]
 Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
 
 VOCABULARY: Final = tomllib.loads(files(__package__).joinpath("vocabulary.toml").read_text("utf-8"))
@@ -91,7 +90,7 @@ def _searched(name: str) -> str:
 _FIELDS: Final = {joined_name(field): field for field in STRING_FIELDS}
 
 
-def id_name(name: str) -> IdName | None:
+def id_name(name: str) -> Literal["person", "generic", "login", "other"] | None:
     """How likely it is by its name that a column identifies a user; None if not at all."""
     whole, words = joined_name(name), name_words(name)
     if whole in _CARDS or not words or is_code(name, exactly=True):

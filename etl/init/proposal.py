@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final, TypeAlias
+from typing import Final
 
-from ..job.sections import CsvOptions
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..amplitude.requests import MAX_PROPERTIES, MIN_ID_LENGTH
+from ..job.problems import clipped
 from ..job.words import MAX_NAME
-from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
-from .column_proposals import propose_columns
-from .csv_guess import guess_csv
-from .facts import SourceFacts, read_facts
+from .column_proposals import comment, property_line, propose_columns, quoted, spec_text
+from .csv_guess import Reading, read_likeliest
+from .facts import ReadProgress, read_facts
 from .id_choice import choose_id, id_rejects
-from .job_text import TEMPLATES, quoted
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
+from .type_proposals import in_quotes
 
-_BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
-# Called with the rows that were read, and how many there are if that is known.
-ReadProgress: TypeAlias = Callable[[int, int | None], None]
+_TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=StrictUndefined,
+)
+_TEMPLATES.globals |= {"MAX_PROPERTIES": MAX_PROPERTIES, "MIN_ID_LENGTH": MIN_ID_LENGTH}
+_TEMPLATES.filters |= {
+    "clipped": clipped,
+    "comment": comment,
+    "counted": counted,
+    "in_quotes": in_quotes,
+    "property_line": property_line,
+    "quoted": quoted,
+    "spec": spec_text,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +54,6 @@ class Proposal:
     rejects: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A source as it was read: with which options, why there is an escape character, and other remarks."""
-
-    source: Source
-    facts: SourceFacts
-    csv: CsvOptions
-    remark: str = ""
-    remarks: tuple[str, ...] = ()
-
-
 def propose_job(
     locations: Sequence[str], output: Path | None, progress: ReadProgress | None = None
 ) -> Proposal:
@@ -58,7 +63,7 @@ def propose_job(
     id. `progress` is called with the rows that were read and, if it is known, how many there are. Raises
     SourceError.
     """
-    reading = _read_likeliest(locations, progress)
+    reading = read_likeliest(locations, progress)
     name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"
     folder = output.parent if output else Path()
     # In a job file, relative paths are relative to its folder.
@@ -69,46 +74,6 @@ def propose_job(
         for location in locations
     ]
     return propose(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
-
-
-def proposed_name(text: str) -> str:
-    """The text as the name of a job."""
-    name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:MAX_NAME].rstrip("-.")
-    return name or "users"
-
-
-# --- how the files are written ---------------------------------------------------------------------------
-
-
-def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> Reading:
-    """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
-
-    def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
-        source = open_source(locations, csv=csv)
-        return source, read_facts(source, progress=progress)
-
-    csv, remarks = guess_csv(locations)
-    source, facts = read(csv)
-    if not source.repeatable or any(file.format != "csv" for file in source.files):
-        return Reading(source, facts, csv, remarks=remarks)
-    # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
-    if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
-        csv, remarks = guess_csv(locations, all_lines=True)
-        source, facts = read(csv)
-    remark = ""
-    if facts.backslashes:
-        escaped = replace(csv, escape="\\")
-        again, after = read(escaped)
-        # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
-        misread, before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts))
-        lost, lost_before = (one.unreadable.total() for one in (after, facts))
-        if misread < before and after.rows - lost > facts.rows - lost_before:
-            remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
-            source, facts, csv = again, after, escaped
-    return Reading(source, facts, csv, remark, remarks)
-
-
-# --- the proposal ----------------------------------------------------------------------------------------
 
 
 def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
@@ -149,8 +114,8 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         "nulls": sorted(word for word in words if not is_short_word(word)),
         "locations": [quoted(location.replace("$", "$$")) for location in locations],
         "file": visible(shell_word(file)),  # a line end in it would end the comment
-        "name": proposed_name(name),
+        "name": re.sub(r"[^\w.-]+", "-", name).lstrip("-.")[:MAX_NAME].rstrip("-.") or "users",
     }
-    notes = TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
-    text = TEMPLATES.get_template("job_file.jinja").render(values)
+    notes = _TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
+    text = _TEMPLATES.get_template("job_file.jinja").render(values)
     return Proposal(text, tuple(notes), dict(choice.rejects + facts.unreadable))

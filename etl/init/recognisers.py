@@ -40,13 +40,12 @@ _DIRECTIVES: Final = {
 }  # fmt: skip
 # A number with a fraction isn't, and there are many of these.
 _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )(?:\d{1,2}\D|\p{L})|[A-Za-z]{3,9} \d)"
+COMPACT: Final = "%Y%m%d"
 # Eight digits are a date only if the date is one that somebody may have written down.
-_COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+_EIGHT_DIGITS: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
 TWO_LETTERS: Final = r"^\p{L}{2}$"
-LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
-
-
+_LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 # By the first two bytes of a text, whether it may be a word for null, blanks around it or not.
 _NULL_BEGINS: Final = np.zeros((256, 256), dtype=np.bool_)
 _NULL_BEGINS[[*range(0x21), *range(0x80, 0x100)]] = True
@@ -93,7 +92,7 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
     begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
     sizes = stops - starts
-    places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
+    places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= _LONGEST_NULL) & (sizes > 0))
     if len(places):
         some = texts.take(pa.array(places))
         words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
@@ -139,10 +138,12 @@ def _date_formats() -> Iterator[str]:
         yield from (f"%m{sign}%d{sign}%y", f"%d{sign}%m{sign}%y", f"%y{sign}%m{sign}%d")
     yield from ("%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p")
     yield from (f"%Y年%m月%d日{time}" for time in _TIMES)
-    yield from _WORDED
+    yield from (*_WORDED, COMPACT)
 
 
 def _date_gate(format_: str) -> str:
+    if format_ == COMPACT:
+        return _EIGHT_DIGITS
     parts = re.split("%(.)", format_)
     literals = [re.sub(r"(?![T])[^\W\d_]|T", "a", re.escape(part)) for part in parts]
     gates = [_DIRECTIVES[part] if number % 2 else literals[number] for number, part in enumerate(parts)]
@@ -150,8 +151,7 @@ def _date_gate(format_: str) -> str:
 
 
 DATE_FORMATS: Final[Mapping[str, TextType]] = {
-    one: TextType(_COMPACT if one == "%Y%m%d" else _date_gate(one), partial(fitting, spec=date_spec([one])))
-    for one in (*_date_formats(), "%Y%m%d")
+    one: TextType(_date_gate(one), partial(fitting, spec=date_spec([one]))) for one in _date_formats()
 }
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
@@ -196,7 +196,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
         **_gated(texts, _MAIL, "@"),
         **_gated(texts, DATE_FORMATS, _LIKE_A_DATE, by_pattern=True),
-        **_gated(texts, {"%Y%m%d": DATE_FORMATS["%Y%m%d"]}),
+        **_gated(texts, {COMPACT: DATE_FORMATS[COMPACT]}),
     }
     return {name: mask for name, mask in found.items() if mask.any()}
 

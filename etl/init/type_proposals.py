@@ -19,9 +19,18 @@ import pyarrow.compute as pc
 from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
 from ..text import counted
-from .job_text import in_quotes
 from .names import is_code, is_time
-from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec
+from .recognisers import (
+    AROUND,
+    COMPACT,
+    SEPARATORS,
+    STYLES,
+    TWO_LETTERS,
+    date_spec,
+    matches,
+    order_of,
+    style_spec,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +45,6 @@ _SOME: Final = 0.05
 _FEW: Final = 0.34  # a third, by which a small file has one such value
 _MOST_WORDS: Final = 12
 _MOST_PARTS: Final = 20_000
-_COMPACT: Final = "%Y%m%d"
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates and times of ISO 8601."""
     days, times = sample.fit("date"), sample.fit("datetime")
-    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
+    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != COMPACT]
     if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
         return None
     type_ = "date" if sample.weight(times & ~days) == 0 else "datetime"
@@ -160,8 +168,8 @@ def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
-    compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
-    names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
+    compact = sample.likely(COMPACT, _MOST if is_time(sample.name) else 1.0)
+    names = [name for name in sample.fits if "%" in name and (name != COMPACT or compact)]
     left = ~sample.null
     chosen: list[str] = []
     while names:
@@ -283,6 +291,15 @@ def hardly_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     shown = f"{bad:,} of {counted(sample.total, 'value')} {are}, e.g. {in_quotes(word[:40])}"
     nearly = replace(plain, type="number", invalid="skip")
     return ProposedType(plain, "text", f"{clipped(sample.name)} stays text: {shown}.", nearly)
+
+
+def in_quotes(text: str) -> str:
+    """The text as a double-quoted YAML scalar; PyYAML would leave signs in it that turn text around."""
+    signs = []
+    for sign in text:
+        escaped = f"\\{sign}" if sign in '"\\' else sign.encode("unicode_escape").decode()
+        signs.append(sign if sign.isprintable() and sign not in '"\\' else escaped)
+    return f'"{"".join(signs)}"'
 
 
 def _best_style(sample: Sample) -> tuple[str, int]:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ..amplitude.requests import ID_RULES, REFUSED_IDS
 from ..arrow.layout import as_mask, text_layout
 from .column_values import ColumnValues, Issues, ValueIssue, empty_to_null, issues_of
-from .job_values import apply_steps
-from .typed_values import as_text
+from .typed_values import apply_steps, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

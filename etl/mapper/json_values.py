@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +47,8 @@ from .numbers import NOT_FINITE
 from .typed_values import TOO_DEEP, plain_values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from pydantic import JsonValue
 
     from ..job.column_spec import ColumnSpec
@@ -67,8 +68,6 @@ _ELEMENT: Final = re.compile(
 )
 _HALF: Final = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-
-ReadKind: TypeAlias = Callable[[pa.Array], ColumnValues]
 
 
 class _UnfitError(ValueError):
@@ -106,8 +105,10 @@ def _load(text: str, code: str, message: str) -> Any:
 # --- columns of JSON values ------------------------------------------------------------------------------
 
 
-def read_json(values: pa.ExtensionArray, read: Mapping[JsonKind, ReadKind]) -> ColumnValues:
-    """Read JSON values by their kinds, as `by_kind` has them.
+def read_json(
+    values: pa.ExtensionArray, read: Mapping[JsonKind, Callable[[pa.Array], ColumnValues]]
+) -> ColumnValues:
+    """Read JSON values by their kinds, as `group_by_kind` has them.
 
     If all results are of one type, the column has it. Otherwise it is text, and what is not text is marked
     JSON in it.

@@ -10,16 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.requests import ADDRESS_FIELDS, ID_FIELDS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
-from ..arrow.json_text import is_json
-from ..arrow.layout import all_null, nested_rows, plain_array, plain_rows
+from ..amplitude.requests import (
+    ADDRESS_FIELDS,
+    ID_FIELDS,
+    MAX_SAFE_INTEGER,
+    STRING_FIELDS,
+    TIME_FIELD,
+    UNSET_VALUE,
+)
+from ..arrow.json_text import is_json, unmark_json
+from ..arrow.layout import all_null, is_list, nested_rows, plain_array, plain_rows
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
-from .column import Column
+from .column import Column, word_tables
 from .column_values import ColumnValues, RowIssues, SkippedValues, blank_out, issues_of
-from .job_values import word_tables
-from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
 
 if TYPE_CHECKING:
@@ -198,3 +203,19 @@ def build_identifications(
                 absent = pc.and_not(absent, pa.array(skipped[path]))
             columns[_PROPERTIES, "$unset", name] = pc.if_else(absent, UNSET_VALUE, None)
     return nested_rows(columns | {path: array for path, array in values.items() if path[0] == _PROPERTIES})
+
+
+def loses_digits(values: pa.Array, *, marked: bool) -> bool:
+    """Whether a value, or an element of a list, is a whole number that a browser shows with other digits.
+
+    `marked`: texts may be marked JSON, and numbers in it count, too.
+    """
+    if is_list(values.type):
+        return loses_digits(values.flatten(), marked=marked)
+    found: list[int] = []
+    if marked and pa.types.is_string(values.type):
+        long = values.filter(pc.match_substring_regex(values, r"^\x00.*\(-?\d{16,}\)").fill_null(False))
+        found = [int(digits) for text in long.to_pylist() if (digits := unmark_json(text))]
+    elif pa.types.is_int64(values.type) or pa.types.is_uint64(values.type):
+        found = [end for end in pc.min_max(values).as_py().values() if end is not None]
+    return any(abs(number) > MAX_SAFE_INTEGER for number in found)

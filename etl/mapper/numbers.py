@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.requests import MAX_SAFE_INTEGER
-from ..arrow.json_text import json_texts, unmark_json
-from ..arrow.layout import is_list, text_layout, valid_mask
+from ..arrow.json_text import json_texts
+from ..arrow.layout import text_layout, valid_mask
 from .column_values import ColumnValues, blank_bad, empty_to_null, issues_of
 
 if TYPE_CHECKING:
@@ -135,19 +134,3 @@ def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:
     message += f" with {' and '.join(signs)}" if signs else ""
     digits = blank_bad(texts, bad, "bad_integer" if whole else "bad_number", message)
     return digits.then(parse_integers if whole else parse_numbers)
-
-
-def loses_digits(values: pa.Array, *, marked: bool) -> bool:
-    """Whether a value, or an element of a list, is a whole number that a browser shows with other digits.
-
-    `marked`: texts may be marked JSON, and numbers in it count, too.
-    """
-    if is_list(values.type):
-        return loses_digits(values.flatten(), marked=marked)
-    found: list[int] = []
-    if marked and pa.types.is_string(values.type):
-        long = values.filter(pc.match_substring_regex(values, r"^\x00.*\(-?\d{16,}\)").fill_null(False))
-        found = [int(digits) for text in long.to_pylist() if (digits := unmark_json(text))]
-    elif pa.types.is_int64(values.type) or pa.types.is_uint64(values.type):
-        found = [end for end in pc.min_max(values).as_py().values() if end is not None]
-    return any(abs(number) > MAX_SAFE_INTEGER for number in found)

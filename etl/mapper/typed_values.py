@@ -1,4 +1,4 @@
-"""Values of typed sources: each Arrow type as one of a few, fit for JSON and for Amplitude, or as text.
+"""Values of sources: each Arrow type as one of a few that JSON and Amplitude take, or as text, and its steps.
 
 The few are booleans, integers, floats, decimals, strings of valid UTF-8, date32, timestamps, lists, structs
 and maps.
@@ -6,6 +6,7 @@ and maps.
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -36,15 +37,18 @@ from .column_values import (
     TooLong,
     blank_bad,
     blank_out,
+    empty_to_null,
     fit_lists,
     fit_strings,
     issues_of,
     issues_of_lists,
 )
-from .datetimes import check_days, to_seconds
+from .datetimes import check_days, parse_formats, to_seconds
 from .numbers import check_finite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..job.column_spec import Step
 
 TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
@@ -254,3 +258,50 @@ def uuid_text(texts: pa.Array) -> ColumnValues:
     bad = pc.invert(pc.match_substring_regex(digits, "^[0-9a-f]{32}$"))
     dashed = pc.replace_substring_regex(digits, "^(.{8})(.{4})(.{4})(.{4})(.{12})$", r"\1-\2-\3-\4-\5")
     return blank_bad(dashed, bad, "bad_bytes", _NOT_UUID)
+
+
+# --- steps -----------------------------------------------------------------------------------------------
+
+
+_WITHOUT_ARGUMENT: Final[dict[str, Callable[[pa.Array], pa.Array | ColumnValues]]] = {
+    "trim": pc.utf8_trim_whitespace,
+    "lower": pc.utf8_lower,
+    "upper": pc.utf8_upper,
+    "hex": hex_text,
+    "uuid": uuid_text,
+}
+
+
+def apply_steps(
+    values: pa.Array, steps: tuple[Step, ...], *, blank_is_null: bool, zone: str | None = None
+) -> ColumnValues:
+    """Plain values after all steps. `blank_is_null`: a text that a step has emptied is null for the next.
+
+    A time without a zone is in `zone`.
+    """
+    found = ColumnValues(values)
+    for step in steps:
+        found = found.then(as_text).then(_apply, step, zone)
+        if blank_is_null:
+            found = found.then(empty_to_null)
+    return found
+
+
+def _apply(texts: pa.Array, step: Step, zone: str | None) -> pa.Array | ColumnValues:
+    if step.verb in _WITHOUT_ARGUMENT:
+        return _WITHOUT_ARGUMENT[step.verb](texts)
+    match step.verb:
+        case "date_format":
+            return parse_formats(texts, step.formats, zone)
+        case "prefix":
+            texts = pc.binary_join_element_wise(step.argument, texts, "")
+        case "replace":
+            for old, new in step.pairs:
+                if old:  # Arrow would look for an empty text for ever
+                    texts = pc.replace_substring(texts, old, new)
+        case "sha256":  # each distinct text is hashed once
+            encoded = texts.dictionary_encode()
+            distinct = encoded.dictionary.cast(pa.binary()).to_pylist()
+            digests = pa.array([hashlib.sha256(text).hexdigest() for text in distinct], pa.string())
+            texts = digests.take(encoded.indices)
+    return texts

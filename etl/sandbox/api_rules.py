@@ -1,4 +1,4 @@
-"""Amplitude's names and limits, as its documentation has them, and the refusals that breaking them causes.
+"""Amplitude's rules, as its documentation has them: names, limits, what is refused, and what operators do.
 
 Typed from the pages below and shared with nothing else, so that a wrong constant in the rest of `etl` is
 noticed here. `tests/sandbox/test_agreement.py` holds both sides against what the pages say.
@@ -11,7 +11,7 @@ User Profile: https://amplitude.com/docs/apis/analytics/user-profile
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
@@ -76,14 +76,15 @@ HTTP_V2_EVENTS_PER_SECOND: Final = 30  # (HTTP V2)
 DAILY_EVENTS: Final = 500_000  # of one user or device (Batch)
 INSERT_ID_SECONDS: Final = 7 * 86_400.0  # so long an insert_id that came before is ignored (HTTP V2)
 
-# --- answers and refusals --------------------------------------------------------------------------
+# --- answers and refusals --------------------------------------------------------------------------------
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Identification: TypeAlias = dict[str, Json]
+Properties: TypeAlias = dict[str, Json]
 
 _OPERATORS: Final = frozenset(ORDERED_OPERATORS)
 _KEYED_OPERATORS: Final = _OPERATORS - {"$clearAll"}
-_NUMBERS: Final = frozenset({int, float, type(None)})
+_ADDABLE: Final = frozenset({int, float})
 _BARE_MESSAGES: Final = frozenset({"missing_event", "invalid_api_key"})
 
 
@@ -223,7 +224,7 @@ def _check_operators(updates: dict[str, Json]) -> None:
         seen.update(operands)
         count += len(operands)
         if operator == "$add":
-            _require(all(type(v) in _NUMBERS for v in operands.values()), "$add takes numbers")
+            _require(all(v is None or type(v) in _ADDABLE for v in operands.values()), "$add takes numbers")
         for value in operands.values():
             # The value of a list operator becomes an item of a list, or several.
             _check_depth(value, 2 if operator in ITEM_OPERATORS and isinstance(value, dict) else 1)
@@ -250,3 +251,97 @@ def _object(value: Json, name: str) -> dict[str, Json]:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise RequestRefusedError(400, message)
+
+
+# --- what operators do to properties ---------------------------------------------------------------------
+
+
+def update(
+    properties: Properties, updates: Mapping[str, Json], note: Callable[[str, Properties], None] | None = None
+) -> None:
+    """Apply checked user_properties: operators in the server's order, or plain keys as $set.
+
+    `note` is called after each operator that changes something, with the values before by property (None: it
+    was absent).
+    """
+    if updates.keys().isdisjoint(ORDERED_OPERATORS):
+        updates = {"$set": dict(updates)}
+    for operator in ORDERED_OPERATORS:
+        operands, noted = updates.get(operator), dict[str, Json]()
+        if operator == "$clearAll" and operator in updates:
+            noted.update(properties)
+            properties.clear()
+        for name, value in operands.items() if isinstance(operands, dict) else ():
+            if value is None and operator != "$unset":
+                continue
+            present = properties.get(name)
+            changed = None if operator == "$unset" else _changed(operator, present, value)
+            if changed is None:
+                properties.pop(name, None)
+            else:
+                properties[name] = changed
+            if changed != present or type(changed) is not type(present):
+                noted[name] = present
+        if note and noted:
+            note(operator, noted)
+
+
+def _changed(operator: str, present: Json, value: Json) -> Json:
+    """The value that an operator makes of the present one; None for a property that stays absent."""
+    if operator in {"$set", "$setOnce"}:
+        return cut(value) if operator == "$set" or present is None else present
+    if operator == "$add":
+        return _added(0 if present is None else present, value)
+    given, listed = _cut_list(_listed(value)), _listed(present)
+    if operator == "$remove":
+        kept = [item for item in listed if not _holds(given, item)]
+        return kept if isinstance(present, list) else present
+    if operator in {"$preInsert", "$postInsert"}:
+        new: list[Json] = []
+        for item in given:
+            if not _holds(listed, item) and not _holds(new, item):
+                new.append(item)
+        given = new
+    return [*given, *listed] if operator in {"$prepend", "$preInsert"} else [*listed, *given]
+
+
+def _added(present: Any, value: Any) -> Json:
+    if type(value) not in _ADDABLE or type(present) not in _ADDABLE:
+        return present  # type: ignore[no-any-return]
+    total: int | float = present + value
+    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
+    return total if -(2**63) <= total < 2**64 else float(total)
+
+
+def cut(value: Json) -> Json:
+    """Cut a value's strings to what is stored, at any depth; anything else stays unchanged.
+
+    A list ends before the item that would take its strings over the same length.
+    """
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_STRING else value[:LONGEST_STRING]
+    if isinstance(value, dict):
+        return {name: cut(item) for name, item in value.items()}
+    return _cut_list(value) if isinstance(value, list) else value
+
+
+def _cut_list(items: list[Json]) -> list[Json]:
+    kept: list[Json] = []
+    room = LONGEST_STRING
+    for item in map(cut, items):
+        room -= len(item) if isinstance(item, str) else 0
+        if room < 0:
+            break
+        kept.append(item)
+    return kept
+
+
+def _listed(value: Json) -> list[Json]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _holds(items: list[Json], wanted: Json) -> bool:
+    # True equals 1 in Python; in JSON it doesn't.
+    return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -18,7 +17,6 @@ from aiohttp import web
 
 from .api_rules import (
     IDENTIFICATION_KEYS,
-    INSERT_ID_SECONDS,
     SHORTEST_ID,
     Answer,
     Identification,
@@ -28,35 +26,15 @@ from .api_rules import (
     parse_identifications,
     parse_json,
 )
-from .limiter import Limiter
-from .profiles import MapStore, Profiles, StoredMap, UserKey
+from .profiles import Profiles, UserKey
 from .sandbox_options import SandboxOptions
-from .stats import Stats
+from .traffic import InsertIdMemory, Limiter, Stats
 
 # What no page says of `/identify`, and the option that decides about it.
 _UNDOCUMENTED: Final = {"insert_id": "identify_insert_id", "time": "identify_time", "$clearAll": "clear_all"}
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 _GZIP: Final = 16 + zlib.MAX_WBITS
-# The kind of id that an insert_id belongs to, that id, and the insert_id.
-InsertKey: TypeAlias = tuple[str, str, str]
-
-
-class InsertIdMemory:
-    """Remembers each key for seven days from when it first came; coming again doesn't prolong that."""
-
-    def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
-        """`clock` is monotonic, in seconds."""
-        self._clock = clock
-        self._first = StoredMap[float](store or MapStore(), "insert_id")
-
-    def add(self, key: InsertKey) -> bool:
-        """Remember a key; False where it is remembered already."""
-        now, name = self._clock(), orjson.dumps(key).decode()
-        if self._first.get(name, -math.inf) > now - INSERT_ID_SECONDS:
-            return False
-        self._first[name] = now
-        return True
 
 
 @dataclass(slots=True)

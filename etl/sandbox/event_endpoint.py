@@ -27,10 +27,10 @@ from .api_rules import (
     parse_json,
     trimmed_ids,
 )
-from .endpoints import InsertKey, ParsedRequest, SandboxState, shortest_id, unpack
-from .limiter import Limiter
+from .endpoints import ParsedRequest, SandboxState, shortest_id, unpack
 from .profiles import UserKey
 from .sandbox_options import Offenders
+from .traffic import InsertKey, Limiter
 
 # The keys of a 400 (Batch: Response codes, 400).
 INVALID: Final = "events_with_invalid_fields"
@@ -139,7 +139,7 @@ def insert_key(event: Identification) -> InsertKey | None:
     return (field, ids[field], insert_id) if ids else None
 
 
-# --- the body of an upload --------------------------------------------------------------------------------
+# --- the body of an upload -------------------------------------------------------------------------------
 
 
 def parse_upload(text: str, content_type: str) -> ParsedRequest:
@@ -160,7 +160,7 @@ def parse_upload(text: str, content_type: str) -> ParsedRequest:
     return ParsedRequest(text, events, (), shortest_id(parsed.get("options")), key)
 
 
-# --- events that are refused or throttled ------------------------------------------------------------------
+# --- events that are refused or throttled ----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The users and devices that the sandbox knows, and how one identification changes them.
+"""The users and devices that the sandbox knows, how one identification changes them, and what a page shows.
 
 Profiles lie in SQLite: of a million, memory holds those of the request at hand.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import sqlite3
 import time
 import weakref
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
@@ -19,96 +20,35 @@ from .api_rules import (
     DEVICE_KEYS,
     LOCATION_KEYS,
     LONGEST_STRING,
-    ORDERED_OPERATORS,
     TEXT_KEYS,
     Identification,
     Json,
+    Properties,
     trimmed_ids,
+    update,
 )
-from .profile_views import PropertyCounts, Update, merge_updates, note_update
 
 Value = TypeVar("Value")
-
-_PAGE: Final = 1000  # keys that are read at once
-_PRAGMAS: Final = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
-
-
-class MapStore:
-    """The maps of one sandbox. Without `memory` they grow into a file that is gone with the process."""
-
-    def __init__(self, *, memory: bool = False) -> None:
-        # Without a name SQLite opens a file only for what doesn't fit its cache, and unlinks it at once.
-        self.connection = sqlite3.connect(
-            ":memory:" if memory else "", check_same_thread=False, isolation_level=None
-        )
-        weakref.finalize(self, self.connection.close)
-        self.connection.executescript(_PRAGMAS)
-
-
-class StoredMap(MutableMapping[str, Value]):
-    """A dict by text, in order of insertion, in the table `name`.
-
-    Values are written by orjson and read by `unpack`. A value that was changed has to be set again.
-    """
-
-    def __init__(self, store: MapStore, name: str, unpack: Callable[[bytes], Value] = orjson.loads) -> None:
-        self._store, self._name, self._unpack = store, name, unpack  # the store stays open
-        self._execute = store.connection.execute
-        self._execute(f"CREATE TABLE {name} (id TEXT PRIMARY KEY, value BLOB)")
-
-    def __getitem__(self, key: str) -> Value:
-        row = self._execute(f"SELECT value FROM {self._name} WHERE id = ?", (key,)).fetchone()
-        if row is None:
-            raise KeyError(key)
-        return self._unpack(row[0])
-
-    def __setitem__(self, key: str, value: Value) -> None:
-        put = f"INSERT INTO {self._name} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value"
-        self._execute(put, (key, orjson.dumps(value)))
-
-    def __delitem__(self, key: str) -> None:
-        if not self._execute(f"DELETE FROM {self._name} WHERE id = ?", (key,)).rowcount:
-            raise KeyError(key)
-
-    def __len__(self) -> int:
-        return int(self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0])
-
-    def __iter__(self) -> Iterator[str]:
-        query = f"SELECT rowid, id FROM {self._name} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"
-        last = 0
-        while rows := self._execute(query, (last,)).fetchall():
-            last = rows[-1][0]
-            yield from (key for _, key in rows)
-
-    def search(self, text: str, most: int) -> list[str]:
-        """Return the first keys: that which is the text, those that begin with it, and those that contain it.
-
-        Only the last of these looks at all keys; there A to Z stand for their small letters, too.
-        """
-        found: dict[str, Any] = {}
-        for where, values in (
-            ("id >= ? AND id < ?", (text, text + "\U0010ffff")),
-            ("instr(lower(id), lower(?))", (text,)),  # not LIKE, whose pattern ends at a NUL
-        ):
-            if len(found) < most:
-                query = f"SELECT id, 0 FROM {self._name} WHERE {where} ORDER BY id LIMIT {most}"
-                found |= dict(self._execute(query, values))
-        return list(found)[:most]
-
-
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
-Properties: TypeAlias = dict[str, Json]
 NOBODY: Final[UserKey] = (None, "")  # of an identification without a usable id
+# When (seconds since the epoch) which operator changed which properties, with their values before (None:
+# they were absent). The values after are those before the next change, and in the end the present ones.
+Update: TypeAlias = "tuple[float, str, Properties]"
+
+MOST_UPDATES: Final = 20  # of one profile that are kept whole; of older ones, each property's last change
 _FAMILIES: Final = (DEVICE_KEYS, LOCATION_KEYS)
-_ADDABLE: Final = frozenset({int, float})
+_EXAMPLES: Final = 3
+_TYPES: Final = {str: "text", int: "number", float: "number", bool: "yes/no", list: "list", dict: "object"}
+_PAGE: Final = 1000  # keys that are read at once
+_PRAGMAS: Final = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
 
 
 @dataclass(slots=True)
 class Profile:
     """One user, or one device that no user was named for. `fields` has the string fields by API name.
 
-    `updates` are those of its properties, see profile_views.
+    `updates` are those of its properties.
     """
 
     user_id: str | None
@@ -182,7 +122,8 @@ class Profiles:
             update(profile.properties, properties, partial(self._note, profile))
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
-            named: list[Json] = [one for one in _listed(value) if one is not None]
+            values = value if isinstance(value, list) else [value]
+            named: list[Json] = [one for one in values if one is not None]
             if named:
                 profile.groups[name] = named
         given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
@@ -211,19 +152,17 @@ class Profiles:
             if anonymous is not None:
                 both = anonymous.properties.keys() & profile.properties
                 self.counts.count({name: anonymous.properties[name] for name in both}, {})
-                _merge(anonymous, into=profile)
+                # The user's own values win; of fields, a family is taken whole or not at all.
+                profile.updates = _merge_updates(
+                    anonymous.updates, profile.updates, anonymous.properties, profile.properties
+                )
+                profile.properties = {**anonymous.properties, **profile.properties}
+                profile.groups = {**anonymous.groups, **profile.groups}
+                profile.fields = _with_fields(anonymous.fields, profile.fields)
 
     def _note(self, profile: Profile, operator: str, before: Properties) -> None:
         self.counts.count(before, profile.properties)
         note_update(profile.updates, (self._wall(), operator, before))
-
-
-def _merge(anonymous: Profile, *, into: Profile) -> None:
-    """Add what a device gathered to its user, whose own values win; a family is taken whole or not at all."""
-    into.updates = merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
-    into.properties = {**anonymous.properties, **into.properties}
-    into.groups = {**anonymous.groups, **into.groups}
-    into.fields = _with_fields(anonymous.fields, into.fields)
 
 
 def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
@@ -232,95 +171,168 @@ def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str,
     return {name: value for name, value in before.items() if name not in reset} | dict(new)
 
 
-# --- operators -------------------------------------------------------------------------------------------
+# --- when and by which operator the properties of a profile changed --------------------------------------
 
 
-def update(
-    properties: Properties, updates: Mapping[str, Json], note: Callable[[str, Properties], None] | None = None
-) -> None:
-    """Apply checked user_properties: operators in the server's order, or plain keys as $set.
+class PropertyChange(NamedTuple):
+    """A property was changed by an operator at `when` (seconds since the epoch); `value` None: removed."""
 
-    `note` is called after each operator that changes something, with the values before by property (None: it
-    was absent).
+    when: float
+    operator: str
+    value: Json
+
+
+def note_update(updates: list[Update], update: Update) -> None:
+    """Add an update to those of its profile, within bounds."""
+    updates.append(update)
+    if len(updates) > 2 * MOST_UPDATES:
+        # Of older updates only what no later one changed is still needed.
+        later = set[str]().union(*(before for _, _, before in updates[-MOST_UPDATES:]))
+        kept: list[Update] = []
+        for when, operator, before in reversed(updates[:-MOST_UPDATES]):
+            rest = {name: value for name, value in before.items() if name not in later}
+            later |= rest.keys()
+            if rest and len(kept) < MOST_UPDATES:
+                kept.insert(0, (when, operator, rest))
+        updates[:-MOST_UPDATES] = kept
+
+
+def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict[str, list[PropertyChange]]:
+    """Return the changes of a profile by property, the last change first."""
+    found: dict[str, list[PropertyChange]] = {}
+    after = dict(present)
+    for when, operator, before in reversed(updates):
+        for name, value in before.items():
+            found.setdefault(name, []).append(PropertyChange(when, operator, after.get(name)))
+            after[name] = value
+    return found
+
+
+def _merge_updates(
+    device: list[Update], user: list[Update], device_has: Mapping[str, Json], user_has: Mapping[str, Json]
+) -> list[Update]:
+    """Put what a device gathered before what its user did; a value is that of whom it was taken from."""
+    taken = device_has.keys() - user_has.keys()
+    own = user_has.keys() | set[str]().union(*(before for _, _, before in user)) - taken
+    return [
+        (when, operator, rest)
+        for updates, others in ((device, own), (user, taken))
+        for when, operator, before in updates
+        if (rest := {name: value for name, value in before.items() if name not in others})
+    ]
+
+
+# --- how many profiles have a property -------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PropertyValues:
+    """How many profiles have a property, by the type of its value.
+
+    `examples` are the first different values that came, and the first of each type, by their JSON.
     """
-    if updates.keys().isdisjoint(ORDERED_OPERATORS):
-        updates = {"$set": dict(updates)}
-    for operator in ORDERED_OPERATORS:
-        operands, noted = updates.get(operator), dict[str, Json]()
-        if operator == "$clearAll" and operator in updates:
-            noted.update(properties)
-            properties.clear()
-        for name, value in operands.items() if isinstance(operands, dict) else ():
-            if value is None and operator != "$unset":
-                continue
-            present = properties.get(name)
-            changed = None if operator == "$unset" else _changed(operator, present, value)
-            if changed is None:
-                properties.pop(name, None)
-            else:
-                properties[name] = changed
-            if changed != present or type(changed) is not type(present):
-                noted[name] = present
-        if note and noted:
-            note(operator, noted)
+
+    types: Counter[str] = field(default_factory=Counter)
+    examples: dict[bytes, Json] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> int:
+        """How many profiles have the property."""
+        return self.types.total()
 
 
-def _changed(operator: str, present: Json, value: Json) -> Json:
-    """The value that an operator makes of the present one; None for a property that stays absent."""
-    if operator in {"$set", "$setOnce"}:
-        return cut(value) if operator == "$set" or present is None else present
-    if operator == "$add":
-        return _added(0 if present is None else present, value)
-    given, listed = _cut_list(_listed(value)), _listed(present)
-    if operator == "$remove":
-        kept = [item for item in listed if not _holds(given, item)]
-        return kept if isinstance(present, list) else present
-    if operator in {"$preInsert", "$postInsert"}:
-        new: list[Json] = []
-        for item in given:
-            if not _holds(listed, item) and not _holds(new, item):
-                new.append(item)
-        given = new
-    return [*given, *listed] if operator in {"$prepend", "$preInsert"} else [*listed, *given]
+def type_name(value: Json) -> str:
+    """Name the type of a value as the page does."""
+    return _TYPES.get(type(value), "none")
 
 
-def _added(present: Any, value: Any) -> Json:
-    if type(value) not in _ADDABLE or type(present) not in _ADDABLE:
-        return present  # type: ignore[no-any-return]
-    total: int | float = present + value
-    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
-    return total if -(2**63) <= total < 2**64 else float(total)
+class PropertyCounts:
+    """Counts the properties of all profiles while these change, so that nothing has to look at them all."""
+
+    def __init__(self) -> None:
+        self._found = defaultdict[str, PropertyValues](PropertyValues)
+
+    def count(self, before: Mapping[str, Json], after: Mapping[str, Json]) -> None:
+        """Count properties of a profile by their values before (None: absent) and those that it has now."""
+        for name, old in before.items():
+            seen = self._found[name]
+            if old is not None:
+                seen.types[type_name(old)] -= 1
+            new = after.get(name)
+            if new is not None:
+                kind = type_name(new)
+                if len(seen.examples) < _EXAMPLES or kind not in seen.types:
+                    seen.examples[orjson.dumps(new)] = new
+                seen.types[kind] += 1
+
+    def largest(self, most: int) -> tuple[dict[str, PropertyValues], int]:
+        """Return the properties that most profiles have, in order of fill, and how many others there are."""
+        present = [(name, seen) for name, seen in self._found.items() if seen.filled]
+        ordered = sorted(present, key=lambda item: (-item[1].filled, item[0]))[:most]
+        return {name: replace(seen, types=+seen.types) for name, seen in ordered}, len(present) - len(ordered)
 
 
-def cut(value: Json) -> Json:
-    """Cut a value's strings to what is stored, at any depth; anything else stays unchanged.
+# --- maps in SQLite --------------------------------------------------------------------------------------
 
-    A list ends before the item that would take its strings over the same length.
+
+class MapStore:
+    """The maps of one sandbox. Without `memory` they grow into a file that is gone with the process."""
+
+    def __init__(self, *, memory: bool = False) -> None:
+        # Without a name SQLite opens a file only for what doesn't fit its cache, and unlinks it at once.
+        self.connection = sqlite3.connect(
+            ":memory:" if memory else "", check_same_thread=False, isolation_level=None
+        )
+        weakref.finalize(self, self.connection.close)
+        self.connection.executescript(_PRAGMAS)
+
+
+class StoredMap(MutableMapping[str, Value]):
+    """A dict by text, in order of insertion, in the table `name`.
+
+    Values are written by orjson and read by `unpack`. A value that was changed has to be set again.
     """
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST_STRING else value[:LONGEST_STRING]
-    if isinstance(value, dict):
-        return {name: cut(item) for name, item in value.items()}
-    return _cut_list(value) if isinstance(value, list) else value
 
+    def __init__(self, store: MapStore, name: str, unpack: Callable[[bytes], Value] = orjson.loads) -> None:
+        self._store, self._name, self._unpack = store, name, unpack  # the store stays open
+        self._execute = store.connection.execute
+        self._execute(f"CREATE TABLE {name} (id TEXT PRIMARY KEY, value BLOB)")
 
-def _cut_list(items: list[Json]) -> list[Json]:
-    kept: list[Json] = []
-    room = LONGEST_STRING
-    for item in map(cut, items):
-        room -= len(item) if isinstance(item, str) else 0
-        if room < 0:
-            break
-        kept.append(item)
-    return kept
+    def __getitem__(self, key: str) -> Value:
+        row = self._execute(f"SELECT value FROM {self._name} WHERE id = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return self._unpack(row[0])
 
+    def __setitem__(self, key: str, value: Value) -> None:
+        put = f"INSERT INTO {self._name} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value"
+        self._execute(put, (key, orjson.dumps(value)))
 
-def _listed(value: Json) -> list[Json]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+    def __delitem__(self, key: str) -> None:
+        if not self._execute(f"DELETE FROM {self._name} WHERE id = ?", (key,)).rowcount:
+            raise KeyError(key)
 
+    def __len__(self) -> int:
+        return int(self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0])
 
-def _holds(items: list[Json], wanted: Json) -> bool:
-    # True equals 1 in Python; in JSON it doesn't.
-    return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)
+    def __iter__(self) -> Iterator[str]:
+        query = f"SELECT rowid, id FROM {self._name} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"
+        last = 0
+        while rows := self._execute(query, (last,)).fetchall():
+            last = rows[-1][0]
+            yield from (key for _, key in rows)
+
+    def search(self, text: str, most: int) -> list[str]:
+        """Return the first keys: that which is the text, those that begin with it, and those that contain it.
+
+        Only the last of these looks at all keys; there A to Z stand for their small letters, too.
+        """
+        found: dict[str, Any] = {}
+        for where, values in (
+            ("id >= ? AND id < ?", (text, text + "\U0010ffff")),
+            ("instr(lower(id), lower(?))", (text,)),  # not LIKE, whose pattern ends at a NUL
+        ):
+            if len(found) < most:
+                query = f"SELECT id, 0 FROM {self._name} WHERE {where} ORDER BY id LIMIT {most}"
+                found |= dict(self._execute(query, values))
+        return list(found)[:most]

@@ -1,4 +1,4 @@
-"""Every option of the sandbox, checked once, and which request meets which fault.
+"""Every option of the sandbox, checked once, and what the faults among them do to requests.
 
 By default it behaves well and has no limits on speed. The same seed and the same requests meet the same
 faults, in any order.
@@ -13,14 +13,13 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from aiohttp import web
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, ValidationError
-from pydantic.dataclasses import dataclass as validated_dataclass
+from pydantic.dataclasses import dataclass
 
 from .api_rules import (
     MOST_BATCH_BYTES,
@@ -30,10 +29,10 @@ from .api_rules import (
     THROTTLE_WINDOW_SECONDS,
 )
 
+# When a fault strikes: before the request is applied, after it, or either.
 Moment: TypeAlias = Literal["before", "after", "either"]
 
-# Kinds that aren't a status, each with the moment it strikes by default: before the request is applied,
-# after it, or either.
+# Kinds that aren't a status, each with its moment by default.
 FAULT_KINDS: Final[Mapping[str, Moment]] = {
     "reset": "either",
     "stall": "either",
@@ -47,6 +46,9 @@ FAULT_KINDS: Final[Mapping[str, Moment]] = {
 _AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
 _NAME: Final = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<moment>before|after))?")
 _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
+_LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
+# What can't change while the server runs: it is bound, and its journal is open.
+_FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
 
 OVERSIZED_BYTES: Final = 8 * 2**20
 _STALL_CHECK_SECONDS: Final = 0.05
@@ -70,6 +72,9 @@ class SandboxError(ValueError):
         self.hint = hint
 
 
+# --- values as they are written --------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class FaultRule:
     """A kind of fault and its share of requests; `kind` is a status from 400 to 599 or one of FAULT_KINDS."""
@@ -81,24 +86,6 @@ class FaultRule:
     def __str__(self) -> str:
         moment = "" if self.moment == _usual_moment(self.kind) else f"-{self.moment}"
         return f"{self.kind}{moment}:{self.probability:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class InjectedFault:
-    """What happens to one request: `kind` as in FaultRule, and whether the request is applied first."""
-
-    kind: str
-    applied: bool
-
-    @property
-    def status(self) -> int | None:
-        """The status that reaches the client whole; None where none does."""
-        if self.kind.isdigit():
-            return int(self.kind)
-        return 502 if self.kind == "oversized" else _PAGES.get(self.kind, (None,))[0]
-
-    def __str__(self) -> str:
-        return f"{self.kind}-{'after' if self.applied else 'before'}"
 
 
 def parse_fault(text: str) -> FaultRule:
@@ -130,71 +117,6 @@ def _usual_moment(kind: str) -> Moment:
     return FAULT_KINDS[kind]
 
 
-class FaultInjector:
-    """Draws the fault of each request from the seed, the request's digest and how often that one came."""
-
-    def __init__(self, rules: Sequence[FaultRule], seed: int) -> None:
-        self._rules = tuple(rules)
-        self._seed = seed
-        self._tries: Counter[bytes] = Counter()
-
-    def draw(self, digest: bytes) -> InjectedFault | None:
-        """Draw the fault that this try of the request meets, or None."""
-        if not self._rules:
-            return None
-        self._tries[digest] += 1
-        nth = self._tries[digest]
-        drawn = blake2b(digest + f"{self._seed} {nth}".encode(), digest_size=9).digest()
-        share = int.from_bytes(drawn[:8], "big") / 2**64
-        for rule in self._rules:
-            share -= rule.probability
-            if share < 0:
-                after = bool(drawn[8] & 1) if rule.moment == "either" else rule.moment == "after"
-                return InjectedFault(rule.kind, after)
-        return None
-
-
-# --- what the client gets --------------------------------------------------------------------------------
-
-
-def has_hung_up(request: web.Request) -> bool:
-    """Whether the client of a request has closed its connection."""
-    return request.transport is None or request.transport.is_closing()
-
-
-async def respond_with_fault(
-    request: web.Request, fault: InjectedFault, headers: Mapping[str, str], stopping: asyncio.Event
-) -> web.StreamResponse:
-    """Answer a request as a fault wants it. `stopping` ends a stall."""
-    if fault.kind in _PAGES:
-        status, page = _PAGES[fault.kind]
-        return web.Response(status=status, text=page, content_type="text/html")
-    if fault.kind == "truncate":
-        response = web.StreamResponse(headers={"Content-Type": "text/plain", "Content-Length": "7"})
-        await response.prepare(request)
-        if request.transport is not None and not request.transport.is_closing():
-            await response.write(b"succ")
-            request.transport.close()
-        return response
-    if fault.status is not None:
-        text = "x" * OVERSIZED_BYTES if fault.kind == "oversized" else f"sandbox fault {fault.kind}"
-        return web.Response(status=fault.status, text=text, headers=headers)
-    if fault.kind == "stall":
-        # Nothing notifies a handler when its client hangs up.
-        while not has_hung_up(request) and not stopping.is_set():  # noqa: ASYNC110
-            await asyncio.sleep(_STALL_CHECK_SECONDS)
-    if request.transport is not None:
-        connection = request.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        request.transport.abort()
-    return web.Response()  # goes nowhere; the server wants one
-
-
-# What can't change while the server runs: it is bound, and its journal is open.
-FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
-_LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
-
-
 def parse_latency(text: str) -> float:
     """Read `80ms` or `1.5s` as seconds. Raises SandboxError."""
     found = _LATENCY.fullmatch(text.strip())
@@ -210,6 +132,9 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
     return rules
 
 
+# --- the options -----------------------------------------------------------------------------------------
+
+
 Offenders: TypeAlias = Literal["all", "first", "none"]
 Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
@@ -222,7 +147,7 @@ Seconds: TypeAlias = Annotated[
 ]
 
 
-@validated_dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, hide_input_in_errors=True))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, hide_input_in_errors=True))
 class SandboxOptions:
     """What the sandbox imitates, which limits it has and how it misbehaves. Wrong values raise ValueError.
 
@@ -283,14 +208,14 @@ class SandboxOptions:
 
     def changed(self, values: Mapping[str, object]) -> SandboxOptions:
         """Return options with other values, given as JSON has them. Raises SandboxError for a wrong one."""
-        changeable = vars(self).keys() - FIXED
+        changeable = vars(self).keys() - _FIXED
         for name in values.keys() - changeable:
             raise SandboxError(f'"{name}" can\'t be changed', hint=f"give {', '.join(sorted(changeable))}")
         return make_options({**vars(self), **values})
 
     def as_json(self) -> dict[str, object]:
         """Return the options that can change while the server runs, as JSON values."""
-        shown = {name: value for name, value in vars(self).items() if name not in FIXED}
+        shown = {name: value for name, value in vars(self).items() if name not in _FIXED}
         listed = {name: sorted(value) for name, value in shown.items() if isinstance(value, frozenset)}
         return {**shown, **listed, "faults": [str(rule) for rule in self.faults]}
 
@@ -306,3 +231,84 @@ def make_options(values: Mapping[str, Any]) -> SandboxOptions:
             raise cause from error
         message = f"{first['loc'][0]} can't be {first['input']!r}"
         raise SandboxError(message, hint=f"{first['msg'][:1].lower()}{first['msg'][1:]}") from error
+
+
+# --- which request meets which fault ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedFault:
+    """What happens to one request: `kind` as in FaultRule, and whether the request is applied first."""
+
+    kind: str
+    applied: bool
+
+    @property
+    def status(self) -> int | None:
+        """The status that reaches the client whole; None where none does."""
+        if self.kind.isdigit():
+            return int(self.kind)
+        return 502 if self.kind == "oversized" else _PAGES.get(self.kind, (None,))[0]
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{'after' if self.applied else 'before'}"
+
+
+class FaultInjector:
+    """Draws the fault of each request from the seed, the request's digest and how often that one came."""
+
+    def __init__(self, rules: Sequence[FaultRule], seed: int) -> None:
+        self._rules = tuple(rules)
+        self._seed = seed
+        self._tries: Counter[bytes] = Counter()
+
+    def draw(self, digest: bytes) -> InjectedFault | None:
+        """Draw the fault that this try of the request meets, or None."""
+        if not self._rules:
+            return None
+        self._tries[digest] += 1
+        nth = self._tries[digest]
+        drawn = blake2b(digest + f"{self._seed} {nth}".encode(), digest_size=9).digest()
+        share = int.from_bytes(drawn[:8], "big") / 2**64
+        for rule in self._rules:
+            share -= rule.probability
+            if share < 0:
+                after = bool(drawn[8] & 1) if rule.moment == "either" else rule.moment == "after"
+                return InjectedFault(rule.kind, after)
+        return None
+
+
+# --- what the client gets --------------------------------------------------------------------------------
+
+
+def has_hung_up(request: web.Request) -> bool:
+    """Whether the client of a request has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
+
+
+async def respond_with_fault(
+    request: web.Request, fault: InjectedFault, headers: Mapping[str, str], stopping: asyncio.Event
+) -> web.StreamResponse:
+    """Answer a request as a fault wants it. `stopping` ends a stall."""
+    if fault.kind in _PAGES:
+        status, page = _PAGES[fault.kind]
+        return web.Response(status=status, text=page, content_type="text/html")
+    if fault.kind == "truncate":
+        response = web.StreamResponse(headers={"Content-Type": "text/plain", "Content-Length": "7"})
+        await response.prepare(request)
+        if request.transport is not None and not request.transport.is_closing():
+            await response.write(b"succ")
+            request.transport.close()
+        return response
+    if fault.status is not None:
+        text = "x" * OVERSIZED_BYTES if fault.kind == "oversized" else f"sandbox fault {fault.kind}"
+        return web.Response(status=fault.status, text=text, headers=headers)
+    if fault.kind == "stall":
+        # Nothing notifies a handler when its client hangs up.
+        while not has_hung_up(request) and not stopping.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(_STALL_CHECK_SECONDS)
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        request.transport.abort()
+    return web.Response()  # goes nowhere; the server wants one

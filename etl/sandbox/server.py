@@ -11,16 +11,15 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Self, TypeAlias, TypedDict, Unpack
+from typing import Final, Self, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
-from .endpoints import IdentifyEndpoint, InsertIdMemory, ParsedRequest, SandboxState, find_profile
+from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
 from .event_endpoint import EventEndpoint
-from .limiter import Limiter
 from .profiles import NOBODY, MapStore, Profiles
 from .sandbox_options import (
     FaultInjector,
@@ -31,11 +30,10 @@ from .sandbox_options import (
     parse_kind,
     respond_with_fault,
 )
-from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
+from .traffic import InsertIdMemory, Journal, Limiter, OpenRequest, RequestRecord, RequestsInFlight, Stats
 from .web_page import Trial, WebPage, refuse_foreign
 
 HOST: Final = "127.0.0.1"
-Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
 # What is read at all; the sandbox's own limit is below it, and answered in good order.
 _READ_BYTES: Final = 64 * 2**20
 _SHUTDOWN_SECONDS: Final = 1.0
@@ -81,7 +79,7 @@ class Sandbox:
         inserts = InsertIdMemory(self._clock, store)
         self._state = SandboxState(options, limiter, self.stats, self.profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
-        self._endpoints: dict[str, Endpoint] = {
+        self._endpoints: dict[str, IdentifyEndpoint | EventEndpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
             BATCH: EventEndpoint(BATCH, self._state, self._wall),
             HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._wall),

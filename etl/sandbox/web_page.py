@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
-from .profile_views import property_changes, type_name
+from .profiles import property_changes, type_name
 from .sandbox_options import SandboxError
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from etl.init import Proposal
+from etl.init.csv_guess import Reading
 from etl.init.facts import read_facts
-from etl.init.proposal import Reading, propose
+from etl.init.proposal import propose
 from etl.job.column_spec import ColumnSpec
 from etl.job.problems import check_columns
 from etl.job.sections import CsvOptions

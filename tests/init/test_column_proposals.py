@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.amplitude.requests import MAX_PROPERTIES
 from etl.init import column_proposals, facts
+from etl.init.column_proposals import quoted, spec_text
 from etl.init.names import texts_of
 from etl.init.recognisers import (
     DATE_FORMATS,
@@ -20,7 +22,10 @@ from etl.init.recognisers import (
     fitting,
     style_spec,
 )
-from etl.job.column_spec import ColumnSpec, Step
+from etl.init.type_proposals import in_quotes
+from etl.job.column_spec import ColumnSpec, Step, without_effect
+from etl.job.problems import clipped
+from etl.job.spec import parse_job
 from etl.mapper.numbers import SPACES
 from etl.reader import open_source
 from tests.examples import each_row
@@ -440,3 +445,77 @@ def test_misfits_after_the_first_values_are_seen(tmp_path: Path, monkeypatch: py
     source = open_source(["users.csv"], folder=tmp_path, batch_rows=1000)
     assert spec_of(source) == ColumnSpec(column="v", type="integer", invalid="skip", nulls=("NULL",))
     assert 'v: 1 value does not fit, e.g. "x": skipped.' in flat(proposed(source).text)
+
+
+# --- as YAML ---------------------------------------------------------------------------------------------
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(texts)
+def test_any_text_reads_back_as_itself_by_any_yaml_reader(text: str) -> None:
+    for written in (quoted(text), in_quotes(text)):
+        assert yaml.safe_load(f"k: {written}") == {"k": text}
+        assert yaml.safe_load(f"{written}: v") == {text: "v"}
+        assert "\n" not in written
+
+
+@each_row("word", ["yes", "No", "null", "~", "12", "1e3", "", "a: b", "#x", "- a", "*a", ".inf", "a\x85b"])
+def test_what_yaml_would_misread_is_quoted(word: str) -> None:
+    assert quoted(word).startswith('"')
+
+
+@pytest.mark.parametrize("word", ["plan", "exports/users.csv", "../users.csv", "/data/users-1.parquet"])
+def test_plain_words_stay_bare(word: str) -> None:
+    assert quoted(word) == word
+
+
+@given(st.text())
+def test_a_comment_never_leaves_its_line(text: str) -> None:
+    assert clipped(text).isprintable()
+    assert len(clipped(text)) <= 60
+
+
+steps = st.one_of(
+    st.sampled_from(["trim", "lower", "upper", "sha256"]).map(lambda word: Step(word)),  # type: ignore[arg-type]
+    texts.map(lambda text: Step("prefix", text)),
+    st.just(Step("date_format", formats=("%d/%m/%Y",))),
+    st.just(Step("date_format", formats=("%d/%m/%Y", "%Y-%m-%d"))),
+)
+words = texts.filter(lambda text: text == text.strip())
+specs = st.builds(
+    ColumnSpec,
+    column=texts,
+    transform=st.lists(steps, max_size=3).map(tuple),
+    type=st.sampled_from([None, "integer", "date", "json"]),
+    too_long=st.sampled_from(["reject", "truncate"]),
+    invalid=st.sampled_from(["reject", "skip"]),
+    nulls=st.lists(words, max_size=2, unique=True).map(lambda some: tuple(sorted(some))),
+)
+specs |= st.builds(
+    ColumnSpec, column=texts, type=st.just("list"), separator=st.sampled_from([";", "|", '"', "\t"])
+)
+specs |= st.builds(
+    ColumnSpec,
+    column=texts,
+    type=st.just("number"),
+    decimal=st.just(","),
+    thousands=st.sampled_from(["", ".", " ", "'"]),
+    strip=st.sampled_from(["", "€ ", "R$ "]),
+)
+specs |= st.builds(ColumnSpec, column=texts, type=st.just("datetime"), unit=st.sampled_from(["s", "ms"]))
+specs |= st.builds(
+    ColumnSpec,
+    column=texts,
+    values=st.dictionaries(words, st.sampled_from(["true", "false"]), min_size=1).map(
+        lambda some: tuple(sorted(some.items()))
+    ),
+)
+
+
+@given(specs.filter(lambda spec: not any(without_effect(spec))))
+def test_a_written_spec_is_read_as_the_same_spec(spec: ColumnSpec) -> None:
+    text = f"identification:\n  user_id: u\n  user_properties:\n    p: {spec_text(spec)}\n"
+    job = parse_job(text, name="j.yml", folder=Path())
+    assert job.identification.operators["$set"]["p"] == spec

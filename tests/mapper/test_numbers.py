@@ -1,4 +1,4 @@
-"""Numbers as people write them, booleans, and the words of `values`."""
+"""Numbers as people write them, and booleans."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.arrow.json_text import json_column
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
-from tests.examples import each_row
 from tests.mapper.mapping import outcomes, reasons, setting, with_users
 
 GERMAN: dict[str, Any] = {"type": "number", "decimal": ",", "thousands": ".", "strip": "€ "}
@@ -143,50 +141,3 @@ def test_words_of_booleans() -> None:
     assert outcomes(["off", "Off", "0.0", "0", "no", "F"], type="boolean") == [False] * 6
     neither = ["Ja", "1.5", "1.", "01", "10", "onn", "-1"]
     assert outcomes([*neither], type="boolean") == ["<bad_boolean>"] * len(neither)
-
-
-YES = (("Ja", "true"), ("ja", "true"), ("nein", "false"), ("?", "null"))
-
-
-def test_words_stand_for_values() -> None:
-    texts = ["Ja", " ja ", "nein", "?", "", "JA", "vielleicht"]
-    assert outcomes(texts, values=YES) == [True, True, False, None, None, "<bad_value>", "<bad_value>"]
-    assert outcomes(texts[:3], values=YES, type="boolean") == [True, True, False]
-    assert outcomes(texts, values=YES, invalid="skip", default="false")[3:] == [False, False, None, None]
-
-
-@each_row(
-    ("values", "expected"),
-    [
-        ((("a", "1"), ("b", "2")), [1, 2]),
-        ((("a", "1"), ("b", "2.5")), [1, 2.5]),
-        ((("a", "9007199254740993"), ("b", "0.5")), [9007199254740993, 0.5]),
-        ((("a", '"x"'), ("b", '"y"')), ["x", "y"]),
-        ((("a", "null"), ("b", "null")), [None, None]),
-        ((("a", "true"), ("b", '"y"')), [True, "y"]),
-        ((("a", "1"), ("b", '"1"')), [1, "1"]),
-        ((("a", "0"), ("b", "false")), [0, False]),
-    ],
-)
-def test_values_of_any_type_and_of_several(
-    values: tuple[tuple[str, str], ...], expected: list[object]
-) -> None:
-    def same(found: list[object]) -> bool:
-        return [(type(one), one) for one in found] == [(type(one), one) for one in expected]
-
-    assert same(outcomes(["a", "b"], values=values)) or expected == [1, 2.5]
-    assert outcomes(pa.array(["a", "b"]).dictionary_encode(), values=values) == expected
-    lists = outcomes(["a", "b"], values=values, operator="$append")
-    assert lists == [None if one is None else [one] for one in expected]
-
-
-def test_values_that_are_no_text_are_compared_as_text() -> None:
-    assert outcomes(pa.array([1, 0, None]), values=(("0", '"no"'), ("1", '"yes"'))) == ["yes", "no", None]
-    assert outcomes(pa.array([True, False]), values=(("false", "0"), ("true", "1"))) == [1, 0]
-    assert outcomes(pa.array([1.0, 2.0]), values=(("1", '"one"'),)) == ["one", "<bad_value>"]
-
-
-def test_json_values_are_compared_as_text_too() -> None:
-    column = json_column(['"Ja"', '{"a":1}', "[1]", "1", "123456789012345678901234", None])
-    values = (*YES, ("1", "true"))
-    assert outcomes(column, values=values) == [True, *["<bad_value>"] * 2, True, "<bad_value>", None]

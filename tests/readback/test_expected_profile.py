@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from etl.amplitude.responses import UserProfile
 from etl.readback.user_sample import ExpectedProfile, is_same
-from etl.sandbox.profiles import Profile, cut, update
+from etl.sandbox.api_rules import cut, update
+from etl.sandbox.profiles import Profile
 from tests.examples import each_row, examples
 
 NAMES = st.sampled_from(["a", "b"])

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.endpoints import InsertIdMemory
 from etl.sandbox.event_endpoint import (
     ID_LENGTH,
     INVALID,
@@ -473,26 +472,3 @@ def test_the_first_offender_alone_is_the_one_with_the_lowest_index(errors: list[
     named = told["time"] if isinstance(told, dict) else told
     assert named == [min(one.index for one in errors)]
     assert refusal_of_events(errors, "none").details == {}
-
-
-DAY = 86_400.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 3 * DAY), st.sampled_from("abc")), max_size=50))
-def test_a_key_is_new_once_in_seven_days_from_when_it_first_came(steps: list[tuple[float, str]]) -> None:
-    clock = HandClock(0.0)
-    inserts = InsertIdMemory(clock)
-    first: dict[str, float] = {}
-    for pause, name in steps:
-        clock.now += pause
-        new = name not in first or clock.now - first[name] >= 7 * DAY
-        assert inserts.add(("user_id", "user-1", name)) == new
-        if new:
-            first[name] = clock.now
-
-
-def test_the_same_insert_id_of_another_user_or_device_is_another() -> None:
-    inserts = InsertIdMemory(HandClock())
-    keys = [("user_id", "one-1", "x"), ("user_id", "two-2", "x"), ("device_id", "one-1", "x")]
-    assert [inserts.add(key) for key in keys] == [True, True, True]
-    assert not any(inserts.add(key) for key in keys)

@@ -1,16 +1,27 @@
+"""Whose profile an identification changes, what is kept of the change, and that stored maps are dicts."""
+
 from __future__ import annotations
 
-from copy import deepcopy
-from itertools import permutations
+from collections import Counter
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.sandbox import profiles as module
 from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, TEXT_KEYS, Json
-from etl.sandbox.profiles import Profile, Profiles, Properties, update
+from etl.sandbox.profiles import (
+    MOST_UPDATES,
+    MapStore,
+    Profile,
+    Profiles,
+    StoredMap,
+    Update,
+    note_update,
+    property_changes,
+    type_name,
+)
 
 FIELD_UPDATES = st.lists(
     st.dictionaries(st.sampled_from(sorted(TEXT_KEYS)), st.none() | st.sampled_from("abc")), max_size=6
@@ -118,83 +129,112 @@ def test_a_user_never_shares_values_with_the_request_or_another_user() -> None:
     assert profiles.users["user-2"].properties == {"tags": ["a", "b"]}
 
 
-BEFORE: Properties = {"n": 2, "word": "old", "tags": ["a", "b"]}
-CASES: list[tuple[Properties, Properties]] = [
-    ({"$set": {"word": "new", "other": 1}}, {**BEFORE, "word": "new", "other": 1}),
-    ({"word": "new"}, {**BEFORE, "word": "new"}),
-    ({"$set": {"word": None}}, BEFORE),
-    ({"$setOnce": {"word": "new", "other": 1}}, {**BEFORE, "other": 1}),
-    ({"$add": {"n": 0.5, "fresh": 3}}, {**BEFORE, "n": 2.5, "fresh": 3}),
-    ({"$add": {"word": 1}}, BEFORE),
-    ({"$append": {"tags": "a", "fresh": "x"}}, {**BEFORE, "tags": ["a", "b", "a"], "fresh": ["x"]}),
-    ({"$append": {"word": "new"}}, {**BEFORE, "word": ["old", "new"]}),
-    ({"$prepend": {"tags": ["x", "y"]}}, {**BEFORE, "tags": ["x", "y", "a", "b"]}),
-    ({"$preInsert": {"tags": ["b", "c", "c"]}}, {**BEFORE, "tags": ["c", "a", "b"]}),
-    ({"$postInsert": {"tags": ["b", "c"]}}, {**BEFORE, "tags": ["a", "b", "c"]}),
-    ({"$remove": {"tags": "a", "word": "old", "fresh": "x"}}, {**BEFORE, "tags": ["b"]}),
-    ({"$unset": {"tags": "-", "fresh": "-"}}, {"n": 2, "word": "old"}),
-    ({"$clearAll": "-"}, {}),
-    ({"$clearAll": "-", "$set": {"word": "new"}}, {"word": "new"}),
-]
-VALUES: st.SearchStrategy[Json] = st.one_of(
-    st.text(max_size=20), st.integers(-9, 9), st.lists(st.sampled_from("abc"), max_size=4)
-)
+# --- changes and counts of properties ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("updates", "after"), CASES, ids=[str(updates) for updates, _ in CASES])
-def test_an_operator_does_what_the_api_says(updates: Properties, after: Properties) -> None:
-    properties = deepcopy(BEFORE)
-    update(properties, updates)
-    assert properties == after
+def test_the_history_is_bounded_and_knows_each_last_change() -> None:
+    updates: list[Update] = []
+    note_update(updates, (0.0, "$set", {"a": None, "b": None}))
+    for number in range(100):
+        note_update(updates, (1.0, "$add", {"a": number}))
+    changes = property_changes(updates, {"a": 100, "b": 5})
+    values = [change.value for change in changes["a"]]
+    assert values == list(range(100, 100 - len(values), -1))
+    assert MOST_UPDATES <= len(values) <= 2 * MOST_UPDATES
+    assert [(c.operator, c.value) for c in changes["b"]] == [("$set", 5)]
+    for number in range(100):
+        note_update(updates, (2.0, "$set", {f"p{number}": None}))
+    assert len(updates) == 2 * MOST_UPDATES
 
 
-def test_the_order_of_keys_never_matters() -> None:
-    updates: list[tuple[str, Json]] = [
-        ("$unset", {"word": "-"}),
-        ("$set", {"n": 5}),
-        ("$postInsert", {"tags": "c"}),
-        ("$clearAll", "-"),
+NAMES = st.sampled_from(["p", "q"])
+VALUES: st.SearchStrategy[Any] = st.sampled_from([1, 2.5, "x", True, ["y"], {"z": 1}, None])
+OPERATORS = st.sampled_from(["$set", "$setOnce", "$add", "$append", "$remove", "$unset"])
+IDS: st.SearchStrategy[dict[str, str]] = st.sampled_from(
+    [
+        {"user_id": "user-1"},
+        {"user_id": "user-2"},
+        {"device_id": "device-1"},
+        {"device_id": "device-2"},
+        {"user_id": "user-1", "device_id": "device-1"},
+        {"user_id": "user-2", "device_id": "device-2"},
     ]
-    outcomes = []
-    for order in permutations(updates):
-        properties = deepcopy(BEFORE)
-        update(properties, dict(order))
-        outcomes.append(properties)
-    assert outcomes == [{"n": 5, "tags": ["c"]}] * 24
+)
+UPDATES = st.dictionaries(OPERATORS, st.dictionaries(NAMES, VALUES)) | st.just({"$clearAll": "-"})
 
 
-def test_true_is_never_taken_for_one() -> None:
-    properties: Properties = {"mixed": [1, "1"]}
-    update(properties, {"$postInsert": {"mixed": True}})
-    update(properties, {"$remove": {"mixed": 1}})
-    assert repr(properties["mixed"]) == "['1', True]"
-
-
-@given(st.sampled_from(["$unset", "$set", "$setOnce", "$preInsert", "$postInsert", "$remove"]), st.data())
-def test_a_resend_changes_nothing_but_under_the_unrepeatable_operators(
-    operator: str, data: st.DataObject
+@given(st.lists(st.tuples(IDS, UPDATES)))
+def test_properties_are_counted_as_the_profiles_have_them(
+    steps: list[tuple[dict[str, str], dict[str, Any]]],
 ) -> None:
-    names = st.sampled_from(["p", "q", "r"])
-    properties: Properties = data.draw(st.dictionaries(names, VALUES))
-    updates: Properties = {operator: data.draw(st.dictionaries(names, VALUES))}
-    update(properties, updates)
-    once = deepcopy(properties)
-    update(properties, updates)
-    assert properties == once
-
-
-def test_a_sum_never_outgrows_what_json_readers_take() -> None:
-    properties: Properties = {"n": 2**64 - 1}
-    update(properties, {"$add": {"n": 1}})
-    assert orjson.loads(orjson.dumps(properties)) == {"n": 2.0**64}
-
-
-def test_strings_are_cut_at_any_depth_and_lists_end_before_they_are_too_long() -> None:
-    properties: Properties = {}
-    deep: Json = {"inner": {"text": "x" * 1025}}
-    update(properties, {"$set": {"text": "é" * 2000, "deep": deep, "list": ["a" * 1000, "b" * 24, "c"]}})
-    assert properties == {
-        "text": "é" * 1024,
-        "deep": {"inner": {"text": "x" * 1024}},
-        "list": ["a" * 1000, "b" * 24],
+    profiles = Profiles(wall=lambda: 1.0)
+    for ids, updates in steps:
+        profiles.apply({**ids, "user_properties": updates, "country": "x"})
+    everyone: list[Profile] = [*profiles.users.values(), *profiles.devices.values()]
+    assert profiles.owners.keys().isdisjoint(profiles.devices)
+    assert {device for profile in profiles.users.values() for device in profile.device_ids} == {
+        *profiles.owners
     }
+    counted = {name: seen.types for name, seen in profiles.counts.largest(9)[0].items()}
+    expected: dict[str, Counter[str]] = {}
+    for profile in everyone:
+        for name, value in profile.properties.items():
+            expected.setdefault(name, Counter())[type_name(value)] += 1
+    assert counted == expected
+
+
+def test_the_first_values_of_a_property_are_few_and_have_each_type() -> None:
+    profiles = Profiles()
+    for number in range(100):
+        for value in (number, "text", [number], None):
+            updates: Any = {"$unset": {"p": "-"}} if value is None else {"p": value}
+            profiles.apply({"user_id": f"user-{number}", "user_properties": updates})
+            profiles.apply({"user_id": f"user-{number}", "user_properties": {f"own {number}": 1}})
+    found, others = profiles.counts.largest(50)
+    assert (len(found), others, "p" in found) == (50, 50, False)
+    profiles.apply({"user_id": "user-1", "user_properties": {"p": True}})
+    (seen,) = (one for name, one in profiles.counts.largest(101)[0].items() if name == "p")
+    assert list(seen.examples.values()) == [0, "text", [0], True]
+    assert seen.types == {"yes/no": 1}
+
+
+# --- maps in SQLite ------------------------------------------------------------------------------------
+
+
+KEYS = st.sampled_from(["a", "A", "b", "é", "%", "_", "a\x00", "", "\U0010ffff"])
+STEPS = st.lists(st.tuples(st.sampled_from(["set", "delete", "len", "get"]), KEYS))
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@given(STEPS)
+def test_it_is_a_dict_in_order_of_insertion(memory: bool, steps: list[tuple[str, str]]) -> None:
+    expected: dict[str, list[int]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PAGE", 2)
+        found = StoredMap[list[int]](MapStore(memory=memory), "one")
+        for number, (step, key) in enumerate(steps):
+            if step == "set":
+                expected[key], found[key] = [number], [number]
+            elif step == "delete":
+                assert found.pop(key, None) == expected.pop(key, None)
+            elif step == "len":
+                assert len(found) == len(expected)
+            else:
+                assert found.get(key) == expected.get(key)
+        assert list(found.items()) == list(expected.items())
+    with pytest.raises(KeyError):
+        found["nobody"]
+    with pytest.raises(KeyError):
+        del found["nobody"]
+
+
+def test_keys_are_found_by_their_beginning_and_then_by_any_part() -> None:
+    found = StoredMap[int](MapStore(), "one")
+    for key in ("xab", "abc", "ab", "100%", "x_y", "xAy", "AB", "é-ab", "a\\b"):
+        found[key] = 1
+    assert found.search("ab", 9) == ["ab", "abc", "AB", "xab", "é-ab"]
+    assert found.search("ab", 2) == ["ab", "abc"]
+    assert found.search("ab", 3) == ["ab", "abc", "AB"]
+    assert [found.search(text, 9) for text in ("%", "_", "\\", "zz")] == [["100%"], ["x_y"], ["a\\b"], []]
+    found["nul\0l"] = 1
+    assert [found.search(text, 9) for text in ("\0", "L\0L", "\0x")] == [["nul\0l"], ["nul\0l"], []]

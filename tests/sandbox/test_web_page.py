@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.profile_views import MOST_UPDATES, Update, note_update, property_changes
+from etl.sandbox.profiles import property_changes
 from etl.sandbox.web_page import ASSETS
 from tests.examples import each_row
 from tests.sandbox.client import call
@@ -124,21 +124,6 @@ def test_clear_all_and_a_device_that_gets_a_user_are_in_the_history(sandbox: San
     assert "a 1 number $set" in get(sandbox, "/user?id=user-1").text
     send(sandbox, {"user_id": "user-1", "user_properties": {"$clearAll": "-"}})
     assert "Removed a: $clearAll" in get(sandbox, "/user?device=device-1").text
-
-
-def test_the_history_is_bounded_and_knows_each_last_change() -> None:
-    updates: list[Update] = []
-    note_update(updates, (0.0, "$set", {"a": None, "b": None}))
-    for number in range(100):
-        note_update(updates, (1.0, "$add", {"a": number}))
-    changes = property_changes(updates, {"a": 100, "b": 5})
-    values = [change.value for change in changes["a"]]
-    assert values == list(range(100, 100 - len(values), -1))
-    assert MOST_UPDATES <= len(values) <= 2 * MOST_UPDATES
-    assert [(c.operator, c.value) for c in changes["b"]] == [("$set", 5)]
-    for number in range(100):
-        note_update(updates, (2.0, "$set", {f"p{number}": None}))
-    assert len(updates) == 2 * MOST_UPDATES
 
 
 def test_a_device_brings_its_history_but_not_what_its_user_has(sandbox: Sandbox) -> None:
