@@ -43,7 +43,7 @@ import os
 from etl.process import configure_allocation
 configure_allocation()
 import numpy as np
-from etl.pipeline.prefetch import worker_process
+from etl.pipeline.worker_process import worker_process
 
 def held():
     (line,) = (line for line in open("/proc/self/status") if line.startswith("RssAnon"))

@@ -41,7 +41,7 @@ from .figures import options_of
 from .guards import check_rows, input_warnings
 from .job_source import JobSource
 from .precheck import ChangedRows, precheck
-from .prefetch import ChunkStream, may_fork, prefetch_chunks, worker_process
+from .prefetch import ChunkStream, prefetch_chunks
 from .resume import OpenRun, RunOpening
 from .row_pipeline import RowPipeline
 from .run_inputs import RunInputs, digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
@@ -50,6 +50,7 @@ from .send_loop import send_all
 from .settings import Settings
 from .status import remove_oldest
 from .user_changes import RemovedUsers, StreamNotes, find_removed_users, open_notes
+from .worker_process import may_fork, worker_process
 
 # Bytes to be read from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20

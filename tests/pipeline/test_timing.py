@@ -13,8 +13,9 @@ import pytest
 from etl import Job
 from etl.model import RowRange
 from etl.pipeline.job_source import StageTimes
-from etl.pipeline.prefetch import ChunkStream, may_fork, worker_process
+from etl.pipeline.prefetch import ChunkStream
 from etl.pipeline.row_pipeline import RowPipeline
+from etl.pipeline.worker_process import may_fork, worker_process
 from etl.reader import open_source
 from etl.run_events import Timing
 from etl.sandbox import Sandbox

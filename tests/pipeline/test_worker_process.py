@@ -25,7 +25,8 @@ import pytest
 
 from etl.errors import SourceError
 from etl.model import Chunk, Reject
-from etl.pipeline.prefetch import ChunkStream, MakeChunks, may_fork, worker_process
+from etl.pipeline.prefetch import ChunkStream
+from etl.pipeline.worker_process import MakeChunks, may_fork, worker_process
 
 COUNT = 100
 
@@ -243,7 +244,7 @@ def test_where_something_is_scarce_this_process_makes_the_chunks(scarce: str) ->
 
 BUSY = """
 import asyncio, os, sys, time
-from etl.pipeline.prefetch import worker_process
+from etl.pipeline.worker_process import worker_process
 
 def busy():
     print(os.getpid(), flush=True)
