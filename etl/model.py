@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The first columns of a list of rejects for a spreadsheet; behind them come those of the export.
 LISTED: Final = ("source", "row", "code", "reason", "faults")
 
-# A key of `etl.reader.formats.READERS`, or "arrow" for what is in memory.
+# A key of `etl.reader.discovery.READERS`, or "arrow" for what is in memory.
 Format: TypeAlias = str
 
 

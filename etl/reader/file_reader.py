@@ -67,7 +67,7 @@ class ReadOptions:
 
 
 class FileReader:
-    """Reads one file of a format. A new format is a subclass, and an entry in `etl.reader.formats.READERS`.
+    """Reads one file of a format. A new format is a subclass, and an entry in `etl.reader.discovery.READERS`.
 
     `format` is the key of that entry, and `endings` are the ends of names of its files. Uncompressed, a file
     that begins as `claims` is of the format, whatever its name; one with its ending must begin as `may_be`.

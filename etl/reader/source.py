@@ -19,10 +19,9 @@ from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .decoding import marked_encoding
+from .discovery import find_files, left_out_message, partitions, recognize
 from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
 from .files import InputFile, Stopped, StoredFile, checksum, source_errors
-from .formats import recognize
-from .locations import find_files, left_out_message, partitions
 from .memory import reader_of_object
 from .store_file import check_versions
 
