@@ -27,7 +27,7 @@ from .csv_parser import REPEATED_HEADER
 from .csv_reader import unique_names
 from .file_reader import ReadOptions, RowSpans, TableReader, reject_rows
 from .files import HEAD, InputFile, source_errors
-from .json_types import SCALARS
+from .ndjson_reader import SCALARS
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
