@@ -14,8 +14,8 @@ from ..job.problems import clipped
 from ..job.sections import CsvOptions
 from ..model import RowRange
 from ..reader import Source, open_source
-from ..reader.csv_dialect import DELIMITERS
 from ..reader.csv_reader import VALUE
+from ..reader.csv_records import DELIMITERS
 
 # The likeliest options, and what a user should know of them.
 Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]

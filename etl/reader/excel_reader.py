@@ -23,8 +23,7 @@ from ..arrow.originals import JSON_ORIGIN, origin_by_name
 from ..model import Batch, Reject
 from ..run_events import Warned
 from ..text import counted
-from .csv_parser import REPEATED_HEADER
-from .csv_reader import unique_names
+from .csv_reader import REPEATED_HEADER, unique_names
 from .file_reader import ReadOptions, RowSpans, TableReader, reject_rows
 from .files import HEAD, InputFile, source_errors
 from .ndjson_reader import SCALARS
