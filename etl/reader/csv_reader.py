@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.originals import CSV_ENDINGS, CSV_ORIGIN, origin_by_name
+from ..arrow.originals import CSV_ENDINGS, CSV_ORIGIN
 from ..errors import SourceError
 from ..model import Batch, Reject
 from ..run_events import Warned
@@ -35,7 +35,7 @@ from .csv_records import (
     parse,
 )
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
-from .file_reader import FileReader, ReadOptions, RowSpans, excerpt, reject_rows
+from .file_reader import FileReader, ReadOptions, RowSpans, excerpt, reject_of, reject_rows
 from .files import InputFile, source_errors
 
 if TYPE_CHECKING:
@@ -341,8 +341,7 @@ class _FileLayout(CsvLayout):
         self, row: int, code: str, reason: str, values: Mapping[str, str | list[str]], swallowed: int = 0
     ) -> Reject:
         text = orjson.dumps(values).decode()
-        origin = "" if origin_by_name(self.source) == CSV_ORIGIN else CSV_ORIGIN
-        return Reject(self.source, row, code, reason, text, swallowed, origin=origin)
+        return reject_of(self.source, row, code, reason, text, CSV_ORIGIN, swallowed)
 
 
 # --- options and names -----------------------------------------------------------------------------------

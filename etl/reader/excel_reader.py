@@ -19,12 +19,12 @@ import orjson
 import pyarrow as pa
 
 from ..arrow.json_text import EXACT_FLOAT, JSON, json_column
-from ..arrow.originals import JSON_ORIGIN, origin_by_name
+from ..arrow.originals import JSON_ORIGIN
 from ..model import Batch, Reject
 from ..run_events import Warned
 from ..text import counted
 from .csv_reader import REPEATED_HEADER, unique_names
-from .file_reader import ReadOptions, RowSpans, TableReader, reject_rows
+from .file_reader import ReadOptions, RowSpans, TableReader, reject_of, reject_rows
 from .files import HEAD, InputFile, source_errors
 from .ndjson_reader import SCALARS
 
@@ -76,9 +76,8 @@ class ExcelReader(TableReader):
 
     def _repeated_header(self, row: int) -> Reject:
         values = {str(name): name for name in self._header if name is not None}
-        origin = "" if origin_by_name(self.name) == JSON_ORIGIN else JSON_ORIGIN
         text = orjson.dumps(values).decode()
-        return Reject(self.name, row, "repeated_header", REPEATED_HEADER, text, origin=origin)
+        return reject_of(self.name, row, "repeated_header", REPEATED_HEADER, text, JSON_ORIGIN)
 
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""

@@ -10,14 +10,24 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow.json_text import json_column
 from ..arrow.layout import plain_array, plain_schema
-from ..arrow.originals import plain_text, python_value, take_rows, to_json
+from ..arrow.originals import (
+    origin_by_name,
+    original_rows,
+    plain_text,
+    python_value,
+    take_rows,
+    take_values,
+    to_json,
+)
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
@@ -158,7 +168,7 @@ class FileReader:
         way, and for a column of a type that can't be read.
         """
         for given in batches:
-            bad = _unreadable(self.name, first, given)
+            has_bad = _has_bad_text(self.name, first, given)
             columns = []
             for column, values in zip(given.schema.names, given.columns, strict=True):
                 try:
@@ -169,7 +179,10 @@ class FileReader:
                     raise SourceError(f"{self.name}: {what}: {first_line(error)}", hint=hint) from error
             rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
             batch = self.batch(first, rows)
-            yield reject_rows(batch, [_reject(self.name, row, rows.slice(row - first, 1)) for row in bad])
+            # By their own values: a dictionary, for one, may have texts that are in no row.
+            found = (_bad_texts(self.name, first, values) for values in columns if has_bad)
+            bad = sorted(set(chain.from_iterable(found)))
+            yield reject_rows(batch, [_reject(self.name, row, take_rows(rows, [row - first])) for row in bad])
             first = batch.stop
 
 
@@ -234,35 +247,53 @@ def rows_within(most: int, size: int, rows: int) -> int:
     return max(1, rows * most // max(size, 1))
 
 
+def reject_of(
+    source: str, row: int, code: str, reason: str, values: str, origin: str, swallowed: int = 0
+) -> Reject:
+    """Make a reject of a JSON object of values, read from `origin`; it has none that the name implies."""
+    origin = "" if origin_by_name(source) == origin else origin
+    return Reject(source, row, code, reason, values, swallowed, origin=origin)
+
+
 def excerpt(value: str) -> str:
     """Quote the value, at most 60 characters of it, for a reject's reason."""
     short = value if len(value) <= 60 else value[:59] + "…"
     return f'"{short}"'
 
 
-def _unreadable(name: str, first: int, rows: pa.RecordBatch) -> list[int]:
-    """Numbers of the rows with bad text, found by halving, so that good batches are validated once."""
+def _has_bad_text(name: str, first: int, values: pa.RecordBatch | pa.Array) -> bool:
+    """Whether there is text that isn't UTF-8. SourceError for data that is damaged in another way."""
     try:
-        rows.validate(full=True)
+        values.validate(full=True)
     except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error).upper().replace("-", ""):
-            place = f"rows {first} to {first + rows.num_rows - 1}"
-            raise SourceError(f"{name}: {place} are damaged", hint="copy or export it again") from error
-        half = rows.num_rows // 2
-        if not half:
-            return [first]
-        return _unreadable(name, first, rows[:half]) + _unreadable(name, first + half, rows[half:])
-    return []
+        if "UTF8" in str(error).upper().replace("-", ""):
+            return True
+        place = f"rows {first} to {first + len(values) - 1}"
+        raise SourceError(f"{name}: {place} are damaged", hint="copy or export it again") from error
+    return False
+
+
+def _bad_texts(name: str, first: int, values: pa.Array) -> list[int]:
+    """Numbers of the rows with bad text, found by halving, so that good values are validated once."""
+    if pa.types.is_nested(values.type):  # with a slice of lists the texts of all lists would be validated
+        values = take_values(values, range(len(values)))
+    if not _has_bad_text(name, first, values):
+        return []
+    half = len(values) // 2
+    if not half:
+        return [first]
+    return _bad_texts(name, first, values[:half]) + _bad_texts(name, first + half, values[half:])
 
 
 def _reject(name: str, row: int, one: pa.RecordBatch) -> Reject:
     """A row with bad text, whose bytes are shown as digits."""
-    values, bad = dict[str, object](), ""
-    for column, cells in zip(one.schema.names, one.columns, strict=True):
-        values[column] = python_value(cells[0])
+    reason = ""
+    for place, (column, cells) in enumerate(zip(one.schema.names, one.columns, strict=True)):
         try:
             cells.validate(full=True)
         except pa.ArrowInvalid:
-            bad = bad or column
-    reason = f"column {bad}: {excerpt(plain_text(values.get(bad)))} is not UTF-8 text"
-    return Reject(name, row, "bad_encoding", reason, to_json(values))
+            value = python_value(cells[0])
+            reason = reason or f"column {column}: {excerpt(plain_text(value))} is not UTF-8 text"
+            one = one.set_column(place, column, json_column([to_json(value)]))
+    (shown,) = original_rows(one, [0], source=name)
+    return Reject(name, row, "bad_encoding", reason, shown.values, origin=shown.origin)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,6 +181,22 @@ def test_a_damaged_origin_is_a_bad_line(origin: str, tmp_path: Path) -> None:
     found = edited(tmp_path, TIME, lambda line: line.update(origin=origin))
     assert found[0] == "bad_line"
     assert _property(found[1]) == "2024-01-01T01:02:03"
+
+
+@each_row("name", ["users.parquet", "users.csv"])
+def test_where_a_text_is_corrected_the_other_values_stay(name: str, tmp_path: Path) -> None:
+    """Also of a file whose name says that all of its values are text."""
+    names = pa.array([b"M\xfcller", b"Meier"]).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), names)
+    table = pa.table({"name": names, "n": [2, 2], "paid": MONEY, "seen": TIME, "names": lists})
+    pq.write_table(table, tmp_path / name)
+    (batch,) = open_source([tmp_path / name]).read(RowRange(0))
+    (line,) = reject_lines(batch.rejects, run=1)
+    (tmp_path / "again.ndjson").write_bytes(line.replace(rb"M\\xfcller", b"Meier"))
+    (again,) = open_source([tmp_path / "again.ndjson"]).read(RowRange(0), used=table.schema.names)
+    assert not again.text
+    assert again.rows.to_pylist() == batch.rows.to_pylist()
+    assert again.rows.schema.types[:4] == batch.rows.schema.types[:4]
 
 
 def _property(line: Any) -> object:
