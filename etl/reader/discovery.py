@@ -168,7 +168,7 @@ class _Search:
         if info.type == fs.FileType.Directory:
             inside = self.system.get_file_info(fs.FileSelector(info.path))
             for one in sorted(inside, key=lambda one: one.base_name):
-                reader, ending = reader_by_name(one.base_name)
+                reader, ending = _reader_by_name(one.base_name)
                 if one.base_name.startswith(_HIDDEN):
                     continue
                 if one.type == fs.FileType.Directory or reader is not None:
@@ -252,8 +252,8 @@ _FOREIGN: Final = tuple(
 )  # fmt: skip
 
 
-def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
-    """Return the reader that the end of a file's name means, or None; and that end, `.csv` or `.csv.gz`."""
+def _reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
+    """The reader that the end of a file's name means, or None; and that end, `.csv` or `.csv.gz`."""
     ending, *packed = name.lower().rpartition("/")[2].split(".")[:0:-1] or [""]
     whole = f".{ending}" if ending else ""
     if ending in CODEC_ENDINGS and packed:
@@ -263,7 +263,7 @@ def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
 
 def recognize(file: InputFile) -> type[FileReader]:
     """Look at a file's name and first bytes, and set its codec; SourceError if it can't hold rows."""
-    named, ending = reader_by_name(file.name)
+    named, ending = _reader_by_name(file.name)
     if named is ParquetReader and ending.count(".") == 1 and file.tail().endswith(b"PAR1"):
         return named
     head = file.sniff()

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import SourceError
-from .files import Stopped, first_line
+from .files import Stopped, first_line, never
 
 _KEPT: Final = 3 << 23
 _SILENCE: Final = 8.0
@@ -42,11 +42,6 @@ _AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
 _T = TypeVar("_T")
 
 PlacedBytes = tuple[int, bytes]  # where it begins in an object, and its bytes
-
-
-def never() -> bool:
-    """Don't stop."""
-    return False
 
 
 class Seen(NamedTuple):
