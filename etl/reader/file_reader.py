@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import ClassVar, Final
 
 import numpy as np
@@ -179,10 +179,7 @@ class FileReader:
                     raise SourceError(f"{self.name}: {what}: {first_line(error)}", hint=hint) from error
             rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
             batch = self.batch(first, rows)
-            # By their own values: a dictionary, for one, may have texts that are in no row.
-            found = (_bad_texts(self.name, first, values) for values in columns if has_bad)
-            bad = sorted(set(chain.from_iterable(found)))
-            yield reject_rows(batch, [_reject(self.name, row, take_rows(rows, [row - first])) for row in bad])
+            yield reject_rows(batch, _rejects(self.name, first, rows) if has_bad else [])
             first = batch.stop
 
 
@@ -273,6 +270,32 @@ def _has_bad_text(name: str, first: int, values: pa.RecordBatch | pa.Array) -> b
     return False
 
 
+def _rejects(name: str, first: int, rows: pa.RecordBatch) -> list[Reject]:
+    """The rows that have bad text, whose bytes are shown as digits.
+
+    There may be none: a dictionary may have texts that are in no row.
+    """
+    bad = dict[int, tuple[int, ...]]()  # columns, by row
+    for place, column in enumerate(rows.columns):
+        for row in _bad_texts(name, first, column):
+            bad[row] = (*bad.get(row, ()), place)
+    alike = defaultdict[tuple[int, ...], list[int]](list)
+    for row, places in bad.items():
+        alike[places].append(row)
+    found = list[Reject]()
+    for places, numbers in alike.items():
+        some = take_rows(rows, [row - first for row in numbers])
+        named, values = some.schema.names[places[0]], list(map(python_value, some.column(places[0])))
+        for place in places:  # JSON, as a reject's origin can't have bad text
+            texts = list(map(to_json, map(python_value, some.column(place))))
+            some = some.set_column(place, some.schema.names[place], json_column(texts))
+        shown = original_rows(some, range(len(numbers)), source=name)
+        for row, value, one in zip(numbers, values, shown, strict=True):
+            reason = f"column {named}: {excerpt(plain_text(value))} is not UTF-8 text"
+            found.append(Reject(name, row, "bad_encoding", reason, one.values, origin=one.origin))
+    return sorted(found, key=lambda reject: reject.row)
+
+
 def _bad_texts(name: str, first: int, values: pa.Array) -> list[int]:
     """Numbers of the rows with bad text, found by halving, so that good values are validated once."""
     if pa.types.is_nested(values.type):  # with a slice of lists the texts of all lists would be validated
@@ -283,17 +306,3 @@ def _bad_texts(name: str, first: int, values: pa.Array) -> list[int]:
     if not half:
         return [first]
     return _bad_texts(name, first, values[:half]) + _bad_texts(name, first + half, values[half:])
-
-
-def _reject(name: str, row: int, one: pa.RecordBatch) -> Reject:
-    """A row with bad text, whose bytes are shown as digits."""
-    reason = ""
-    for place, (column, cells) in enumerate(zip(one.schema.names, one.columns, strict=True)):
-        try:
-            cells.validate(full=True)
-        except pa.ArrowInvalid:
-            value = python_value(cells[0])
-            reason = reason or f"column {column}: {excerpt(plain_text(value))} is not UTF-8 text"
-            one = one.set_column(place, column, json_column([to_json(value)]))
-    (shown,) = original_rows(one, [0], source=name)
-    return Reject(name, row, "bad_encoding", reason, shown.values, origin=shown.origin)
