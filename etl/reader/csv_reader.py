@@ -1,4 +1,4 @@
-"""CSV: every record of a file is a row of strings or a reject, whatever it contains."""
+"""CSV: the header of a file, and each record as a row of strings or a reject, whatever it contains."""
 
 from __future__ import annotations
 
