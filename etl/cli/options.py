@@ -276,7 +276,7 @@ def spare_inputs(
     outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None and path.exists()}
     if not outputs:
         return
-    from ..reader.locations import find_files
+    from ..reader.discovery import find_files
 
     inputs = {job_file: "the job file"} if job_file else {}
     folder = job.folder if job and not sources else Path()

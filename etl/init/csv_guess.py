@@ -17,8 +17,8 @@ from ..job.problems import clipped
 from ..job.sections import CsvOptions
 from ..model import RowRange
 from ..reader import Source, open_source
-from ..reader.csv_dialect import DELIMITERS
 from ..reader.csv_reader import VALUE
+from ..reader.csv_records import DELIMITERS
 from ..text import counted
 from .facts import ReadProgress, SourceFacts, read_facts
 

@@ -33,7 +33,7 @@ _MOST_ANSWER_BYTES: Final = 16 << 20  # a thousand properties with the longest v
 _USUAL_WAITS: Final = Backoff()
 MOST_REQUESTS: Final = 200
 MOST_BYTES: Final = 20_000_000
-PER_SECOND: Final = 5.0
+_PER_SECOND: Final = 5.0
 PREFIX: Final = "propsync-probe-"
 PROPERTY: Final = "propsync_probe"
 LATER_HINT: Final = "run the same command again later"
@@ -128,7 +128,7 @@ class ProbeSession(PacedSession):
         self.answers: dict[str, str] = {}
         self._prefix = f"api_key={quote(key, safe='')}&identification=".encode()
         more: dict[str, Any] = {"headers": _FORM, "secrets": (key,), "allow_http": allow_http}
-        super().__init__(endpoint, PER_SECOND, clock, connections=1, **more)
+        super().__init__(endpoint, _PER_SECOND, clock, connections=1, **more)
 
     def body(self, items: Sequence[Item], **fields: object) -> bytes:
         """The form with identifications and other fields."""

@@ -1,8 +1,8 @@
-"""Random users of an export, taken in one pass, and what their rows leave in their profiles. No I/O.
+"""Which users of an export are read back, what that proves, and what their rows leave in a profile. No I/O.
 
 Each user is as likely as any other: it has a random priority, the hash of the id and of the seed, and those
-with the lowest ones are the sample. So a user who belongs to it was among the lowest from the first row on.
-Memory holds the sample.
+with the lowest ones are the sample. So a user who belongs to it was among the lowest from the first row on:
+one pass is enough, and memory holds the sample.
 
 What rows leave is read off the operators anew, row by row, as far as the rows alone decide it: a fault in how
 rows are merged and sent would show here.
@@ -30,13 +30,102 @@ from ..subject import Subject, id_keys, mix_bits, names_device_alone, user_keys
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..amplitude.responses import UserProfile
-
+CONFIDENCE: Final = 0.95
 _MOST_OLDER: Final = 8  # earlier values that are kept of a property
 _TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
-LONG_LIST: Final = "a list with more characters than Amplitude keeps"
-EARLIER: Final = "a later row of the user has an earlier time"
-SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
+_LONG_LIST: Final = "a list with more characters than Amplitude keeps"
+_EARLIER: Final = "a later row of the user has an earlier time"
+_SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
+
+
+@dataclass(slots=True)
+class SampledUser:
+    """A user of the sample: its id by the field that holds it, and what the export leaves of it."""
+
+    ids: dict[str, str]
+    expected: ExpectedProfile
+
+    @property
+    def name(self) -> str:
+        """The id."""
+        return next(iter(self.ids.values()))
+
+
+class UserSample:
+    """The `size` users whose priorities are the lowest; feed it all identifications of the export in order.
+
+    Rows of a job with both ids that name a device alone count as a user of their own.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._seed = mix_bits(np.array([seed % 2**64], dtype=np.uint64))
+        self._lowest: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+        self._users: dict[int, SampledUser] = {}
+        self._devices = KeyFilter()  # those that a row names alone
+        self._both_ids = False
+
+    @property
+    def users(self) -> list[SampledUser]:
+        """The users of the sample, in random order."""
+        return [self._users[priority] for priority in self._lowest.tolist()]
+
+    def add(self, identifications: pa.RecordBatch, splice: Splice | None) -> None:
+        """Take the next identifications; `splice` makes JSON lines of marked strings what they stand for."""
+        keys, subject = user_keys(identifications), Subject.of(identifications.schema.names)
+        self._both_ids = subject.link is not None
+        self._devices.add(keys[:, 0] if subject.lead == "device_id" else keys[names_device_alone(keys), 0])
+        priorities = mix_bits(keys[:, 0] ^ self._seed)
+        full = len(self._lowest) == self._size
+        rows = np.flatnonzero(priorities <= self._lowest[-1]) if full else np.arange(len(priorities))
+        before = self._lowest
+        self._lowest = np.unique(np.concatenate([before, priorities[rows]]))[: self._size]
+        for priority in np.setdiff1d(before, self._lowest, assume_unique=True).tolist():
+            del self._users[priority]
+        rows = rows[np.isin(priorities[rows], self._lowest)]
+        lines = json_lines(identifications.take(pa.array(rows)), splice=splice)
+        for priority, line in zip(priorities[rows].tolist(), lines.splitlines(), strict=True):
+            found: dict[str, Any] = json.loads(line)
+            if priority not in self._users:
+                name = subject.lead if subject.lead in found else "device_id"
+                self._users[priority] = SampledUser({name: found[name]}, ExpectedProfile())
+            self._users[priority].expected.apply(found)
+
+    def is_shared(self, user: SampledUser, profile: UserProfile | None) -> bool:
+        """Whether other rows than the user's may be about the same profile: those of its devices."""
+        if profile is None or not self._devices:
+            return False
+        own = user.ids.get("device_id")
+        others = pa.array([one for one in profile.device_ids if one != own], pa.string())
+        of_user = self._both_ids and own is not None and profile.user_id is not None
+        return of_user or bool(self._devices.has(id_keys("device_id", others)).any())
+
+
+def right_at_least(right: int, wrong: int) -> float:
+    """The least share of users that are right, at CONFIDENCE, if so many of a random sample are.
+
+    The exact bound of Clopper and Pearson, on one side: with this share a sample with so many right ones, or
+    more, would come up with the odds of 1 - CONFIDENCE.
+    """
+    n = right + wrong
+    if right and not wrong:
+        return float((1 - CONFIDENCE) ** (1 / n))
+    # The binomial probabilities of 0 to `wrong` wrong ones, at shares found by halving.
+    counts = np.arange(wrong + 1)
+    steps = np.log(n - counts[:-1]) - np.log(counts[1:])
+    ways = np.concatenate([[0.0], np.cumsum(steps)])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        odds = np.exp(ways + counts * np.log1p(-share) + (n - counts) * np.log(share)).sum()
+        if odds > 1 - CONFIDENCE:
+            high = share
+        else:
+            low = share
+    return low
+
+
+# --- what rows leave in a profile ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +180,7 @@ class ExpectedValue:
         if operator == "$remove" and not isinstance(self.value, list):
             return self
         if _is_long(items):
-            return ExpectedValue(unknown=LONG_LIST, present=operator != "$remove")
+            return ExpectedValue(unknown=_LONG_LIST, present=operator != "$remove")
         if operator == "$remove":
             return ExpectedValue([one for one in had if not any(is_same(one, item) for item in items)])
         once, new = operator in {"$preInsert", "$postInsert"}, list[Any]()
@@ -99,7 +188,7 @@ class ExpectedValue:
             if not once or not any(is_same(item, one) for one in (*had, *new)):
                 new.append(item)
         after = [*new, *had] if operator in {"$prepend", "$preInsert"} else [*had, *new]
-        return ExpectedValue(unknown=LONG_LIST, present=True) if _is_long(after) else ExpectedValue(after)
+        return ExpectedValue(unknown=_LONG_LIST, present=True) if _is_long(after) else ExpectedValue(after)
 
     def _sum(self, value: Any) -> ExpectedValue:
         before = 0 if self.value is None else self.value
@@ -147,7 +236,7 @@ class ExpectedProfile:
                     before = self.properties.get(name, self._untold)
                     after = before.after(operator, value)
                     if is_late:
-                        after = replace(after, value=None, unknown=EARLIER, present=False)
+                        after = replace(after, value=None, unknown=_EARLIER, present=False)
                     self.properties[name] = after
         for name, value in (identification.get("groups") or {}).items():
             if named := [one for one in (value if isinstance(value, list) else [value]) if one is not None]:
@@ -166,7 +255,7 @@ class ExpectedProfile:
         for name, expected, present, has in self._pairs(profile):
             kind = _difference(expected, present)
             if not has or (expected.unknown and kind is None) or (kind is not None and shared):
-                reason = expected.unknown or (SHARED_DEVICE if has else "the answer has no such field")
+                reason = expected.unknown or (_SHARED_DEVICE if has else "the answer has no such field")
                 found.not_compared[reason] += 1
             elif kind is None:
                 found.right += 1
@@ -232,93 +321,3 @@ def _is_long(items: list[Any]) -> bool:
 
 def _type(value: Any) -> str:
     return next((name for kind, name in _TYPES.items() if isinstance(value, kind)), "null")
-
-
-CONFIDENCE: Final = 0.95
-
-
-@dataclass(slots=True)
-class SampledUser:
-    """A user of the sample: its id by the field that holds it, and what the export leaves of it."""
-
-    ids: dict[str, str]
-    expected: ExpectedProfile = field(default_factory=ExpectedProfile)
-
-    @property
-    def name(self) -> str:
-        """The id."""
-        return next(iter(self.ids.values()))
-
-
-class UserSample:
-    """The `size` users whose priorities are the lowest; feed it all identifications of the export in order.
-
-    Rows of a job with both ids that name a device alone count as a user of their own.
-    """
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = size
-        self._seed = mix_bits(np.array([seed % 2**64], dtype=np.uint64))
-        self._lowest: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
-        self._users: dict[int, SampledUser] = {}
-        self._devices = KeyFilter()  # those that a row names alone
-        self._both_ids = False
-
-    @property
-    def users(self) -> list[SampledUser]:
-        """The users of the sample, in random order."""
-        return [self._users[priority] for priority in self._lowest.tolist()]
-
-    def add(self, identifications: pa.RecordBatch, splice: Splice | None) -> None:
-        """Take the next identifications; `splice` makes JSON lines of marked strings what they stand for."""
-        keys, subject = user_keys(identifications), Subject.of(identifications.schema.names)
-        self._both_ids = subject.link is not None
-        self._devices.add(keys[:, 0] if subject.lead == "device_id" else keys[names_device_alone(keys), 0])
-        priorities = mix_bits(keys[:, 0] ^ self._seed)
-        full = len(self._lowest) == self._size
-        rows = np.flatnonzero(priorities <= self._lowest[-1]) if full else np.arange(len(priorities))
-        before = self._lowest
-        self._lowest = np.unique(np.concatenate([before, priorities[rows]]))[: self._size]
-        for priority in np.setdiff1d(before, self._lowest, assume_unique=True).tolist():
-            del self._users[priority]
-        rows = rows[np.isin(priorities[rows], self._lowest)]
-        lines = json_lines(identifications.take(pa.array(rows)), splice=splice)
-        for priority, line in zip(priorities[rows].tolist(), lines.splitlines(), strict=True):
-            found: dict[str, Any] = json.loads(line)
-            if priority not in self._users:
-                name = subject.lead if subject.lead in found else "device_id"
-                self._users[priority] = SampledUser({name: found[name]})
-            self._users[priority].expected.apply(found)
-
-    def is_shared(self, user: SampledUser, profile: UserProfile | None) -> bool:
-        """Whether other rows than the user's may be about the same profile: those of its devices."""
-        if profile is None or not self._devices:
-            return False
-        own = user.ids.get("device_id")
-        others = pa.array([one for one in profile.device_ids if one != own], pa.string())
-        of_user = self._both_ids and own is not None and profile.user_id is not None
-        return of_user or bool(self._devices.has(id_keys("device_id", others)).any())
-
-
-def right_at_least(right: int, wrong: int) -> float:
-    """The least share of users that are right, at CONFIDENCE, if so many of a random sample are.
-
-    The exact bound of Clopper and Pearson, on one side: with this share a sample with so many right ones, or
-    more, would come up with the odds of 1 - CONFIDENCE.
-    """
-    n = right + wrong
-    if right and not wrong:
-        return float((1 - CONFIDENCE) ** (1 / n))
-    # The binomial probabilities of 0 to `wrong` wrong ones, at shares found by halving.
-    counts = np.arange(wrong + 1)
-    steps = np.log(n - counts[:-1]) - np.log(counts[1:])
-    ways = np.concatenate([[0.0], np.cumsum(steps)])
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        share = (low + high) / 2
-        odds = np.exp(ways + counts * np.log1p(-share) + (n - counts) * np.log(share)).sum()
-        if odds > 1 - CONFIDENCE:
-            high = share
-        else:
-            low = share
-    return low

@@ -1,40 +1,48 @@
-"""CSV: every record of a file is a row of strings or a reject, whatever it contains."""
+"""CSV: the header of a file, and each record as a row of strings or a reject, whatever it contains."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ..arrow.originals import CSV_ENDINGS
+from ..arrow.originals import CSV_ENDINGS, CSV_ORIGIN
 from ..errors import SourceError
 from ..model import Batch, Reject
 from ..run_events import Warned
 from ..text import counted
 from . import decoding
-from .csv_dialect import (
+from .csv_records import (
     DELIMITERS,
     LINE_END,
+    SENTINEL,
     BadLine,
     CsvDialect,
+    CsvLayout,
+    ParsedBlock,
+    Substitution,
     WholeRecords,
     count_line_ends,
-    likeliest_delimiter,
     line_end,
+    parse,
 )
-from .csv_parser import SENTINEL, CsvLayout, ParsedBlock, Substitution, parse
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
-from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
+from .file_reader import FileReader, ReadOptions, RowSpans, excerpt, reject_of, reject_rows
 from .files import InputFile, source_errors
 
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
+REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
+_EXTRA: Final = "extra fields"
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
@@ -94,7 +102,8 @@ class CsvReader(FileReader):
             text = f"{self.name} ends within the {counted(skipped, 'line')} that `csv.skip_rows` leaves out"
             self.warnings = (Warned("skip_rows", f"{text}: it has no rows"),)
         header = [] if self._csv.header is False else self._header
-        self._layout = CsvLayout(self.name, self._encoding, self._dialect, self._substitution, names, header)
+        written = self._dialect, self._substitution, names, header
+        self._layout = _FileLayout(*written, self.name, self._encoding)
 
     def schema(self) -> pa.Schema:
         """Return the header's names, all of type string; none for a file without a header."""
@@ -112,7 +121,7 @@ class CsvReader(FileReader):
         if self._csv.header is not None:
             return None
         if names:
-            below = self._layout.dialect.split(*self._top.below[:1] or [b""])
+            below = self._dialect.split(*self._top.below[:1] or [b""])
             for name, text in zip(self._header, below, strict=False):
                 same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", text)
                 both = VALUE.fullmatch(name.strip()) and VALUE.fullmatch(text.strip())
@@ -120,7 +129,7 @@ class CsvReader(FileReader):
                     return _IS_DATA.format(name)
             return None
         if self._top.below:
-            dialect = self._layout.dialect
+            dialect = self._dialect
             if self._guessed and len(self._header) == 1:
                 delimiter = likeliest_delimiter(self._top.below[0].decode("utf-8", "replace"), dialect.quote)
                 dialect = CsvDialect(delimiter, dialect.quote)
@@ -235,7 +244,7 @@ class CsvReader(FileReader):
             # Not more than a block if the buffer grew for a record that has been taken since.
             view = min(len(buffer.data) if len(buffer.data) <= size else size // 2, decoding.MAX_RECORD)
             final, full = buffer.final and view == len(buffer.data), view >= decoding.MAX_RECORD
-            records = self._layout.dialect.whole_records(buffer.data, view, final=final, full=full)
+            records = self._dialect.whole_records(buffer.data, view, final=final, full=full)
             if records.end:
                 return records
             if full:
@@ -263,6 +272,79 @@ class CsvReader(FileReader):
 
     def _line_ends(self, block: bytes) -> int:
         return count_line_ends(block) + self._substitution.line_ends(block)
+
+
+# --- records that are no rows ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _FileLayout(CsvLayout):
+    """The layout of the file `source`; it makes rejects, with everything that could be read of a record."""
+
+    source: str
+    encoding: str
+
+    def ragged(self, row: int, text: str) -> Reject:
+        """Reject a record with more or fewer fields than the header."""
+        names = self.names
+        text = text.replace(MARK, "")
+        fields = list(map(self.substitution.as_meant, self.dialect.split(text.encode())))
+        count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
+        values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
+        if len(fields) > len(names):
+            extra = _EXTRA
+            while extra in names:
+                extra += "_"
+            values[extra] = fields[len(names) :]
+        return self._reject(row, "ragged", f"{count}: {excerpt(self.substitution.as_written(text))}", values)
+
+    def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
+        """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
+
+        Its fields can't be separated for sure, so the line is kept as it is.
+        """
+        text = self.substitution.as_written(mark_bad_bytes(line).decode().replace(MARK, ""))
+        reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
+        if bad.lines == 1:
+            reason += f", line {number}"
+        else:
+            where = f"lines {number} to {number + bad.lines - 1} ({bad.lines:,} lines)"
+            rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
+            reason += (
+                f", so the record would span {where}; its first line is rejected, and {rest} read as records"
+            )
+        escaped = f"\\{self.dialect.quote}"
+        if not self.substitution.escape and escaped in text:  # as Spark and MySQL write them
+            reason += f'; if {escaped} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
+        code = "stray_quote" if bad.fault == "stray" else "unclosed_quote"
+        return self._reject(row, code, reason, {"line": text}, bad.lines - 1)
+
+    def repeated_header(self, row: int) -> Reject:
+        """Reject a record that has the header's names for values."""
+        values = dict(zip(self.names, self.header, strict=True))
+        return self._reject(row, "repeated_header", REPEATED_HEADER, values)
+
+    def badly_encoded(self, batch: Batch) -> list[Reject]:
+        """Reject the good rows of the batch that have marked bytes in them."""
+        bad = np.zeros(batch.rows.num_rows, dtype=np.bool_)
+        for column in batch.rows.columns:
+            bad |= pc.match_substring(column, MARK).to_numpy(zero_copy_only=False)
+        found = []
+        for row, marked in zip(batch.numbers[bad], batch.rows.filter(pa.array(bad)).to_pylist(), strict=True):
+            name = next(name for name, value in marked.items() if MARK in value)
+            values = {name: value.replace(MARK, "") for name, value in marked.items()}
+            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}; say the file's encoding"
+            found.append(self._reject(int(row), "bad_encoding", reason, values))
+        return found
+
+    def _reject(
+        self, row: int, code: str, reason: str, values: Mapping[str, str | list[str]], swallowed: int = 0
+    ) -> Reject:
+        text = orjson.dumps(values).decode()
+        return reject_of(self.source, row, code, reason, text, CSV_ORIGIN, swallowed)
+
+
+# --- options and names -----------------------------------------------------------------------------------
 
 
 def checked(options: CsvOptions) -> CsvOptions:
@@ -297,3 +379,10 @@ def unique_names(header: list[str]) -> tuple[list[str], dict[str, list[int]]]:
         names.append(unique)
     repeated = [name for name, count in counts.items() if count > 1 and name.strip()]
     return names, {name: [place for place, one in enumerate(header, 1) if one == name] for name in repeated}
+
+
+def likeliest_delimiter(header: str, quote: str) -> str:
+    """Return the delimiter that occurs most often in the header outside quotes; a comma if there is none."""
+    mark = re.escape(quote)
+    bare = re.sub(f"{mark}[^{mark}]*{mark}", "", header) if quote else header
+    return max(DELIMITERS, key=bare.count)

@@ -19,15 +19,14 @@ import orjson
 import pyarrow as pa
 
 from ..arrow.json_text import EXACT_FLOAT, JSON, json_column
-from ..arrow.originals import JSON_ORIGIN, origin_by_name
-from ..model import Batch, Reject
+from ..arrow.originals import JSON_ORIGIN
+from ..model import Batch
 from ..run_events import Warned
 from ..text import counted
-from .csv_parser import REPEATED_HEADER
-from .csv_reader import unique_names
-from .file_reader import ReadOptions, RowSpans, TableReader, reject_rows
+from .csv_reader import REPEATED_HEADER, unique_names
+from .file_reader import ReadOptions, RowSpans, TableReader, reject_of, reject_rows
 from .files import HEAD, InputFile, source_errors
-from .json_types import SCALARS
+from .ndjson_reader import SCALARS
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -71,15 +70,11 @@ class ExcelReader(TableReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the wanted rows; one that repeats the header is a reject."""
+        header = orjson.dumps({str(name): name for name in self._header if name is not None}).decode()
+        what = "repeated_header", REPEATED_HEADER, header, JSON_ORIGIN
         for batch in super().batches(spans, columns, exact=exact):
             rows = [row for row in self._repeated if batch.first <= row < batch.stop]
-            yield reject_rows(batch, list(map(self._repeated_header, rows)))
-
-    def _repeated_header(self, row: int) -> Reject:
-        values = {str(name): name for name in self._header if name is not None}
-        origin = "" if origin_by_name(self.name) == JSON_ORIGIN else JSON_ORIGIN
-        text = orjson.dumps(values).decode()
-        return Reject(self.name, row, "repeated_header", REPEATED_HEADER, text, origin=origin)
+            yield reject_rows(batch, [reject_of(self.name, row, *what) for row in rows])
 
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""

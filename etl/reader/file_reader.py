@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,8 +17,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow.json_text import json_column
 from ..arrow.layout import plain_array, plain_schema
-from ..arrow.originals import plain_text, python_value, take_rows, to_json
+from ..arrow.originals import (
+    origin_by_name,
+    original_rows,
+    plain_text,
+    python_value,
+    take_rows,
+    take_values,
+    to_json,
+)
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
@@ -67,7 +77,7 @@ class ReadOptions:
 
 
 class FileReader:
-    """Reads one file of a format. A new format is a subclass, and an entry in `etl.reader.formats.READERS`.
+    """Reads one file of a format. A new format is a subclass, and an entry in `etl.reader.discovery.READERS`.
 
     `format` is the key of that entry, and `endings` are the ends of names of its files. Uncompressed, a file
     that begins as `claims` is of the format, whatever its name; one with its ending must begin as `may_be`.
@@ -158,7 +168,7 @@ class FileReader:
         way, and for a column of a type that can't be read.
         """
         for given in batches:
-            bad = _unreadable(self.name, first, given)
+            has_bad = _has_bad_text(self.name, first, given)
             columns = []
             for column, values in zip(given.schema.names, given.columns, strict=True):
                 try:
@@ -169,7 +179,7 @@ class FileReader:
                     raise SourceError(f"{self.name}: {what}: {first_line(error)}", hint=hint) from error
             rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
             batch = self.batch(first, rows)
-            yield reject_rows(batch, [_reject(self.name, row, rows.slice(row - first, 1)) for row in bad])
+            yield reject_rows(batch, _rejects(self.name, first, rows) if has_bad else [])
             first = batch.stop
 
 
@@ -234,35 +244,65 @@ def rows_within(most: int, size: int, rows: int) -> int:
     return max(1, rows * most // max(size, 1))
 
 
+def reject_of(
+    source: str, row: int, code: str, reason: str, values: str, origin: str, swallowed: int = 0
+) -> Reject:
+    """Make a reject of a JSON object of values, read from `origin`; it has none that the name implies."""
+    origin = "" if origin_by_name(source) == origin else origin
+    return Reject(source, row, code, reason, values, swallowed, origin=origin)
+
+
 def excerpt(value: str) -> str:
     """Quote the value, at most 60 characters of it, for a reject's reason."""
     short = value if len(value) <= 60 else value[:59] + "…"
     return f'"{short}"'
 
 
-def _unreadable(name: str, first: int, rows: pa.RecordBatch) -> list[int]:
-    """Numbers of the rows with bad text, found by halving, so that good batches are validated once."""
+def _has_bad_text(name: str, first: int, values: pa.RecordBatch | pa.Array) -> bool:
+    """Whether there is text that isn't UTF-8. SourceError for data that is damaged in another way."""
     try:
-        rows.validate(full=True)
+        values.validate(full=True)
     except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error).upper().replace("-", ""):
-            place = f"rows {first} to {first + rows.num_rows - 1}"
-            raise SourceError(f"{name}: {place} are damaged", hint="copy or export it again") from error
-        half = rows.num_rows // 2
-        if not half:
-            return [first]
-        return _unreadable(name, first, rows[:half]) + _unreadable(name, first + half, rows[half:])
-    return []
+        if "UTF8" in str(error).upper().replace("-", ""):
+            return True
+        place = f"rows {first} to {first + len(values) - 1}"
+        raise SourceError(f"{name}: {place} are damaged", hint="copy or export it again") from error
+    return False
 
 
-def _reject(name: str, row: int, one: pa.RecordBatch) -> Reject:
-    """A row with bad text, whose bytes are shown as digits."""
-    values, bad = dict[str, object](), ""
-    for column, cells in zip(one.schema.names, one.columns, strict=True):
-        values[column] = python_value(cells[0])
-        try:
-            cells.validate(full=True)
-        except pa.ArrowInvalid:
-            bad = bad or column
-    reason = f"column {bad}: {excerpt(plain_text(values.get(bad)))} is not UTF-8 text"
-    return Reject(name, row, "bad_encoding", reason, to_json(values))
+def _rejects(name: str, first: int, rows: pa.RecordBatch) -> list[Reject]:
+    """The rows that have bad text, whose bytes are shown as digits.
+
+    There may be none: a dictionary may have texts that are in no row.
+    """
+    bad = dict[int, tuple[int, ...]]()  # columns, by row
+    for place, column in enumerate(rows.columns):
+        for row in _bad_texts(name, first, column):
+            bad[row] = (*bad.get(row, ()), place)
+    alike = defaultdict[tuple[int, ...], list[int]](list)
+    for row, places in bad.items():
+        alike[places].append(row)
+    found = list[Reject]()
+    for places, numbers in alike.items():
+        some = take_rows(rows, [row - first for row in numbers])
+        named, values = some.schema.names[places[0]], list(map(python_value, some.column(places[0])))
+        for place in places:  # JSON, as a reject's origin can't have bad text
+            texts = list(map(to_json, map(python_value, some.column(place))))
+            some = some.set_column(place, some.schema.names[place], json_column(texts))
+        shown = original_rows(some, range(len(numbers)), source=name)
+        for row, value, one in zip(numbers, values, shown, strict=True):
+            reason = f"column {named}: {excerpt(plain_text(value))} is not UTF-8 text"
+            found.append(Reject(name, row, "bad_encoding", reason, one.values, origin=one.origin))
+    return sorted(found, key=lambda reject: reject.row)
+
+
+def _bad_texts(name: str, first: int, values: pa.Array) -> list[int]:
+    """Numbers of the rows with bad text, found by halving, so that good values are validated once."""
+    if pa.types.is_nested(values.type):  # with a slice of lists the texts of all lists would be validated
+        values = take_values(values, range(len(values)))
+    if not _has_bad_text(name, first, values):
+        return []
+    half = len(values) // 2
+    if not half:
+        return [first]
+    return _bad_texts(name, first, values[:half]) + _bad_texts(name, first + half, values[half:])

@@ -46,6 +46,11 @@ ByteRange = tuple[int, int]  # the first byte, and the one after the last
 _Item = TypeVar("_Item")
 
 
+def never() -> bool:
+    """Don't stop."""
+    return False
+
+
 @contextmanager
 def source_errors(name: str, position: str = "") -> Iterator[None]:
     """Raise SourceError for any error of pyarrow or the system with the file called `name`.
@@ -294,7 +299,7 @@ def ends_digest(file: InputFile) -> str:
     return digest.hexdigest()
 
 
-def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped = lambda: False) -> str | None:
+def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped = never) -> str | None:
     """Return the checksum of all bytes, 8 hex digits; None if `stopped`."""
     found = 0
     for block in blocks:

@@ -1,8 +1,9 @@
-"""The lines of NDJSON and of reject files: blocks of them, the object in each, blocks that pyarrow reads.
+"""What lines of NDJSON and of reject files hold: the object in each, and its values as those of columns.
 
-The rows of a reject file are read as they were read from their first source, which a reject's `origin` tells.
-Typed values come out of it if the line has them as they were; an edited value is one of the column's type if
-it can be, and else what it is in JSON.
+A block of lines that pyarrow reads exactly is not read line by line. The rows of a reject file are read as
+they were read from their first source, which a reject's `origin` tells. Typed values come out of it if the
+line has them as they were; an edited value is one of the column's type if it can be, and else what it is in
+JSON.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from ..arrow.originals import (
 )
 from ..errors import SourceError
 from .file_reader import excerpt
-from .json_types import MisfitError, checked_json, fit_value
 
 Row = dict[str, Any]
 
+INT64: Final = range(-(1 << 63), 1 << 63)
 _LONG: Final = 16  # digits; a whole number that a float doesn't hold has at least so many
 _DEEP: Final = 200
+_WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
 _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
 _REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
 _OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
@@ -73,35 +75,6 @@ class LineBlock(NamedTuple):
         return pa.Array.from_buffers(pa.binary(), self.size, buffers)
 
 
-class JsonLine(NamedTuple):
-    """The object in a line that isn't blank, or why there is none.
-
-    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float. In a
-    reject file the row is that of the line `rejected`, `origin` is that of the reject (`model.Reject`), and
-    `run` the number of the run that rejected it, -1 for none.
-    """
-
-    text: bytes
-    row: Row | None
-    reason: str = ""
-    plain: bool = True
-    origin: str = ""
-    rejected: bytes = b""
-    run: int = -1
-
-
-class LineGroup(NamedTuple):
-    """Consecutive lines whose rows are read alike.
-
-    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known
-    exactly, a value for each line.
-    """
-
-    lines: Iterable[JsonLine]
-    fit: bool = False
-    typed: Mapping[str, pa.Array] = MappingProxyType({})
-
-
 def block_of(data: bytes) -> LineBlock:
     """Make a block of whole lines."""
     codes = np.frombuffer(data, dtype=np.uint8)
@@ -115,85 +88,6 @@ def block_of(data: bytes) -> LineBlock:
             return LineBlock(data, len(starts), starts)
     size = sum(1 for line in data.split(b"\n") if line.strip())
     return LineBlock(data, size, starts[:0])
-
-
-def read_line(text: bytes, *, long: bool = True) -> JsonLine:
-    """Read the object in a line. The last value of a repeated key counts.
-
-    `long` False: no number in it has as many digits as 64 bits may have.
-    """
-    row: object = None
-    plain = True
-    try:
-        row = orjson.loads(text)
-        if not long and isinstance(row, dict):
-            return JsonLine(text, row)
-    except orjson.JSONDecodeError:
-        plain = False
-    try:
-        row = load_json(text)
-    except RecursionError:
-        return JsonLine(text, None, "the value is nested too deep")
-    except ValueError:
-        pass
-    return JsonLine(text, row, plain=plain) if isinstance(row, dict) else JsonLine(text, None, not_json(text))
-
-
-def not_json(text: bytes) -> str:
-    """Describe a line without an object."""
-    line = text.decode(errors="backslashreplace").strip()
-    quoted = excerpt(line)
-    constants: list[str] = []  # NaN and infinities, which Python and others write as if they were JSON
-    with suppress(ValueError, RecursionError):
-        found, end = json.JSONDecoder(parse_constant=constants.append).raw_decode(line)
-        rest = line[end:].lstrip()
-        if isinstance(found, dict) and rest.lstrip(", \t\ufeff").startswith("{"):
-            return f"{quoted} holds two objects; write one object a line"
-        if isinstance(found, dict) and rest == ",":
-            return f"{quoted} ends with a comma, as in a JSON list; write one object a line without commas"
-        if isinstance(found, dict) and constants and not rest:
-            return f"{quoted} is not JSON because of {constants[0]}; write null in its place"
-        if isinstance(found, list) and not rest:
-            return f"{quoted} is a JSON list, and not a JSON object"
-    return f"{quoted} is not a JSON object"
-
-
-def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) -> list[Any]:
-    """Return the line's values of these columns, None if it has none; with `fit` as values of their types.
-
-    Raises MisfitError for a line without an object, and for a value that can't be text or doesn't fit.
-    """
-    if line.row is None:
-        raise MisfitError(line.reason)
-    values = [line.row.get(name) for name in kinds]
-    check = not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP
-    for place, (name, kind) in enumerate(kinds.items() if fit or check else ()):
-        try:
-            if check:
-                checked_json(values[place]).encode()
-            if fit:
-                values[place] = fit_value(values[place], kind)
-        except UnicodeEncodeError as error:
-            bad = error.object.encode("utf-8", "backslashreplace").decode()
-            raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
-        except MisfitError as misfit:
-            raise MisfitError(f"column {name}: {misfit}") from None
-    return values
-
-
-def refuse_other_json(name: str, text: bytes) -> None:
-    """Raise SourceError if a file begins with `text`, like JSON that isn't one object a line."""
-    if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
-        raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
-    if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
-        return
-    decoded = text.decode(errors="replace")
-    try:
-        several = "\n" in decoded[: json.JSONDecoder().raw_decode(decoded)[1]]
-    except (ValueError, RecursionError):  # as far as can be seen
-        several = re.match(r'\{\s*\r?\n\s+"(?:[^"\\\n]|\\.)*"\s*:', decoded) is not None
-    if several:
-        raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
 
 
 def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.RecordBatch | None:
@@ -238,7 +132,150 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
         yield from _floats(column.flatten())
 
 
-# --- reject files ------------------------------------------------------------------------------------------
+# --- the object in a line --------------------------------------------------------------------------------
+
+
+class JsonLine(NamedTuple):
+    """The object in a line that isn't blank, or why there is none.
+
+    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float. In a
+    reject file the row is that of the line `rejected`, `origin` is that of the reject (`model.Reject`), and
+    `run` the number of the run that rejected it, -1 for none.
+    """
+
+    text: bytes
+    row: Row | None
+    reason: str = ""
+    plain: bool = True
+    origin: str = ""
+    rejected: bytes = b""
+    run: int = -1
+
+
+def read_line(text: bytes, *, long: bool = True) -> JsonLine:
+    """Read the object in a line. The last value of a repeated key counts.
+
+    `long` False: no number in it has as many digits as 64 bits may have.
+    """
+    row: object = None
+    plain = True
+    try:
+        row = orjson.loads(text)
+        if not long and isinstance(row, dict):
+            return JsonLine(text, row)
+    except orjson.JSONDecodeError:
+        plain = False
+    try:
+        row = load_json(text)
+    except RecursionError:
+        return JsonLine(text, None, "the value is nested too deep")
+    except ValueError:
+        pass
+    return JsonLine(text, row, plain=plain) if isinstance(row, dict) else JsonLine(text, None, not_json(text))
+
+
+def not_json(text: bytes) -> str:
+    """Describe a line without an object."""
+    line = text.decode(errors="backslashreplace").strip()
+    quoted = excerpt(line)
+    constants: list[str] = []  # NaN and infinities, which Python and others write as if they were JSON
+    with suppress(ValueError, RecursionError):
+        found, end = json.JSONDecoder(parse_constant=constants.append).raw_decode(line)
+        rest = line[end:].lstrip()
+        if isinstance(found, dict) and rest.lstrip(", \t\ufeff").startswith("{"):
+            return f"{quoted} holds two objects; write one object a line"
+        if isinstance(found, dict) and rest == ",":
+            return f"{quoted} ends with a comma, as in a JSON list; write one object a line without commas"
+        if isinstance(found, dict) and constants and not rest:
+            return f"{quoted} is not JSON because of {constants[0]}; write null in its place"
+        if isinstance(found, list) and not rest:
+            return f"{quoted} is a JSON list, and not a JSON object"
+    return f"{quoted} is not a JSON object"
+
+
+def refuse_other_json(name: str, text: bytes) -> None:
+    """Raise SourceError if a file begins with `text`, like JSON that isn't one object a line."""
+    if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
+        raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
+    if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
+        return
+    decoded = text.decode(errors="replace")
+    try:
+        several = "\n" in decoded[: json.JSONDecoder().raw_decode(decoded)[1]]
+    except (ValueError, RecursionError):  # as far as can be seen
+        several = re.match(r'\{\s*\r?\n\s+"(?:[^"\\\n]|\\.)*"\s*:', decoded) is not None
+    if several:
+        raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
+
+
+# --- its values ------------------------------------------------------------------------------------------
+
+
+class MisfitError(Exception):
+    """A value that isn't of the column's type; the message is for a reject's reason."""
+
+
+def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) -> list[Any]:
+    """Return the line's values of these columns, None if it has none; with `fit` as values of their types.
+
+    Raises MisfitError for a line without an object, and for a value that can't be text or doesn't fit.
+    """
+    if line.row is None:
+        raise MisfitError(line.reason)
+    values = [line.row.get(name) for name in kinds]
+    check = not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP
+    for place, (name, kind) in enumerate(kinds.items() if fit or check else ()):
+        try:
+            if check:
+                checked_json(values[place]).encode()
+            if fit:
+                values[place] = fit_value(values[place], kind)
+        except UnicodeEncodeError as error:
+            bad = error.object.encode("utf-8", "backslashreplace").decode()
+            raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
+        except MisfitError as misfit:
+            raise MisfitError(f"column {name}: {misfit}") from None
+    return values
+
+
+def fit_value(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
+    """Return a value as one of the type; MisfitError if it isn't one. As a string any value is its JSON text.
+
+    `exact`: text is nothing but text, and a number with a point is not a whole number.
+    """
+    if value is None or (isinstance(value, str) and pa.types.is_string(kind)):
+        return value
+    if isinstance(kind, pa.ListType) and isinstance(value, list):
+        return [fit_value(item, kind.value_type, exact=exact) for item in value]
+    if isinstance(kind, pa.StructType) and isinstance(value, dict):
+        kinds = {field.name: field.type for field in kind}
+        unknown = next((name for name in value if name not in kinds), None)
+        if unknown is not None:
+            raise MisfitError(f'the key "{unknown}" was not in the rows that the columns are from')
+        return {name: fit_value(inner, kinds[name]) for name, inner in value.items()}
+    if pa.types.is_string(kind) and not exact:
+        return checked_json(value)
+    if type(value) is bool and pa.types.is_boolean(kind):
+        return value
+    exact_float = type(value) is float or (type(value) is int and abs(value) <= EXACT_FLOAT)
+    if exact_float and pa.types.is_floating(kind):
+        return float(value)
+    whole = type(value) is int or (type(value) is float and not exact and value.is_integer())
+    if whole and pa.types.is_integer(kind) and int(value) in INT64:
+        return int(value)
+    word = _WORDS.get(str(kind), str(kind).partition("<")[0])
+    raise MisfitError(f"{checked_json(value)[:60]} is not a {word} as in the rows that the columns are from")
+
+
+def checked_json(value: object) -> str:
+    """Write the value as JSON; MisfitError if it is nested too deep to be written."""
+    try:
+        return dump_json(value)
+    except RecursionError as error:
+        raise MisfitError("the value is nested too deep") from error
+
+
+# --- reject files ----------------------------------------------------------------------------------------
 
 
 def is_reject(row: Row) -> bool:
@@ -263,6 +300,18 @@ def rejected_row(line: JsonLine) -> JsonLine:
         return JsonLine(text, values, plain=line.plain, origin=origin, rejected=line.text, run=run)
     quoted = excerpt(line.text.decode(errors="backslashreplace"))
     return line._replace(row=None, reason=f"{quoted} holds no rejected row")
+
+
+class LineGroup(NamedTuple):
+    """Consecutive lines whose rows are read alike.
+
+    `fit`: a value that isn't of its column's type is a misfit. `typed` has the columns whose values are known
+    exactly, a value for each line.
+    """
+
+    lines: Iterable[JsonLine]
+    fit: bool = False
+    typed: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 def group_rejects(lines: Iterable[JsonLine], columns: Sequence[str]) -> Iterator[LineGroup]:

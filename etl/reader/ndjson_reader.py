@@ -1,41 +1,37 @@
-"""NDJSON: every line that isn't blank is a row or a reject; the rows of reject files are read again.
+"""NDJSON: which columns a file has, and each line that isn't blank as a row or a reject.
 
 What a value becomes depends on nothing but itself: pyarrow reads the blocks that it reads exactly, the others
-are read line by line, and a column whose values differ in kind comes as JSON.
+are read line by line, and a column whose values differ in kind comes as JSON. The rows of reject files are
+read again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, reduce
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.json_text import JSON
+from ..arrow.json_text import EXACT_FLOAT, JSON, json_column
 from ..arrow.originals import CSV_ORIGIN
 from ..model import Batch, Reject
 from . import decoding
 from .decoding import BLOCK, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans
 from .files import HEAD, InputFile
-from .json_types import (
-    ColumnScan,
-    MisfitError,
-    as_column,
-    checked_json,
-    merge_types,
-    resolved_type,
-    type_of,
-)
 from .ndjson_lines import (
+    INT64,
     JsonLine,
     LineBlock,
     LineGroup,
+    MisfitError,
     block_of,
+    checked_json,
+    fit_value,
     group_rejects,
     is_reject,
     line_values,
@@ -46,6 +42,19 @@ from .ndjson_lines import (
     refuse_other_json,
     rejected_row,
 )
+
+SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
+    frozenset(): pa.string(),
+    frozenset({str}): pa.string(),
+    frozenset({bool}): pa.bool_(),
+    frozenset({int}): pa.int64(),
+    frozenset({float}): pa.float64(),
+    frozenset({int, float}): pa.float64(),
+}
+_DEPTH: Final = 50
+_MOST_FIELDS: Final = 64  # of an object, beyond which its keys are taken for data
+_KNOWN_SHAPES: Final = 10_000
+_MOST_COLUMNS: Final = 20_000
 
 
 class NdjsonReader(FileReader):
@@ -164,8 +173,8 @@ class NdjsonReader(FileReader):
                 return
 
     @cached_property
-    def _scan(self) -> ColumnScan:
-        scan = ColumnScan()
+    def _scan(self) -> _ColumnScan:
+        scan = _ColumnScan()
         for line, long in self._scanned():
             scan.add(line.row or {}, long=long, plain=line.plain)
         return scan
@@ -216,3 +225,138 @@ class NdjsonReader(FileReader):
             originals=pa.array([text for _, text, _, _ in good], pa.binary()),
             runs=np.array([run for _, _, run, _ in good], np.int64) if self.holds_rejects else None,
         )
+
+
+# --- the type that values have in common -----------------------------------------------------------------
+
+
+class _ColumnScan:
+    """The columns of the rows that were scanned. `forgotten`: there are more than can be remembered.
+
+    What a value becomes doesn't depend on it. It shows which columns can be read at full speed, and whether
+    whole numbers among others are written with a point.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, _ValueTypes] = {}
+        self.forgotten = False
+        # Which columns of rows of one shape have lists, whose elements have to be checked in each row.
+        self._lists: dict[tuple[object, ...], tuple[str, ...]] = {}
+
+    def add(self, row: Mapping[str, Any], *, long: bool, plain: bool = True) -> None:
+        """Scan a row; `long`: it may have numbers that a float doesn't hold. Not `plain`: scan only names."""
+        if not plain:
+            for name in row:
+                with suppress(UnicodeEncodeError):
+                    name.encode()
+                    self._note(name, None, long=False)
+            return
+        shape = (*row, *map(type, row.values()))
+        lists = self._lists.get(shape)
+        if lists is None or long:
+            if len(self._lists) >= _KNOWN_SHAPES:
+                self._lists.clear()
+            lists = self._lists[shape] = tuple(name for name, value in row.items() if isinstance(value, list))
+            for name, value in row.items():
+                self._note(name, value, long=long)
+        for name in lists:
+            if name in self.columns:
+                self.columns[name].elements.update(map(type, row[name]))
+
+    def _note(self, name: str, value: object, *, long: bool) -> None:
+        """Add a value to its column, unless there are too many columns."""
+        types = self.columns.get(name)
+        if types is None:
+            if len(self.columns) >= _MOST_COLUMNS:
+                self.forgotten = True
+                return
+            types = self.columns[name] = _ValueTypes()
+        if value is None:
+            return
+        types.values.add(type(value))
+        if long:
+            numbers = value if isinstance(value, list) else [value]
+            types.wide |= any(isinstance(number, int) and abs(number) > EXACT_FLOAT for number in numbers)
+
+
+@dataclass(slots=True)
+class _ValueTypes:
+    """The Python types of a column's values, and of the elements of its lists.
+
+    `wide`: there are whole numbers that a float doesn't hold.
+    """
+
+    values: set[type] = field(default_factory=set)
+    elements: set[type] = field(default_factory=set)
+    wide: bool = False
+
+    def common_type(self) -> pa.DataType:
+        """Return the type that can be read at full speed without changing any value, or JSON."""
+        lists = self.values == {list}
+        types = self.elements - {type(None)} if lists else self.values
+        scalar = None if self.wide and float in types else SCALARS.get(frozenset(types))
+        if scalar is None:
+            return JSON
+        return pa.list_(scalar) if lists else scalar
+
+
+def type_of(value: object, depth: int = 0) -> pa.DataType:
+    """Return the narrowest type of one value, as orjson loads it."""
+    if isinstance(value, list) and depth < _DEPTH:
+        return pa.list_(reduce(merge_types, (type_of(one, depth + 1) for one in value), pa.null()))
+    if isinstance(value, dict) and depth < _DEPTH and len(value) <= _MOST_FIELDS:
+        return pa.struct([(name, type_of(inner, depth + 1)) for name, inner in value.items()])
+    if value is None:
+        return pa.null()
+    kind = SCALARS.get(frozenset({type(value)}), pa.string())
+    return pa.string() if type(value) is int and value not in INT64 else kind
+
+
+def merge_types(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """Return the narrowest type that values of both types fit.
+
+    At the top is string: values that agree on nothing else are kept as their JSON text.
+    """
+    if left == right or pa.types.is_null(right):
+        return left
+    if pa.types.is_null(left):
+        return right
+    if {left, right} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    if isinstance(left, pa.ListType) and isinstance(right, pa.ListType):
+        return pa.list_(merge_types(left.value_type, right.value_type))
+    if isinstance(left, pa.StructType) and isinstance(right, pa.StructType):
+        fields = {field.name: field.type for field in left}
+        for field in right:
+            fields[field.name] = merge_types(fields.get(field.name, pa.null()), field.type)
+        return pa.struct(list(fields.items())) if len(fields) <= _MOST_FIELDS else pa.string()
+    return pa.string()
+
+
+def resolved_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type with string in place of null, which is what was null in every row."""
+    if isinstance(kind, pa.ListType):
+        return pa.list_(resolved_type(kind.value_type))
+    if isinstance(kind, pa.StructType):
+        return pa.struct([(field.name, resolved_type(field.type)) for field in kind])
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Make a column of this type or, if one of the values isn't of it, a JSON column of all of them.
+
+    Among floats, whole numbers are floats if a float holds them, so that a number is written alike in both
+    columns. Raises MisfitError for a value that is nested too deep to be written.
+    """
+    if kind != JSON:
+        with suppress(MisfitError):
+            return pa.array([fit_value(value, kind, exact=True) for value in values], kind)
+    texts = [None if value is None else checked_json(_as_floats(value, kind)) for value in values]
+    return json_column(texts)
+
+
+def _as_floats(value: object, kind: pa.DataType) -> object:
+    if isinstance(kind, pa.ListType) and isinstance(value, list):
+        return [_as_floats(item, kind.value_type) for item in value]
+    whole = type(value) is int and abs(value) <= EXACT_FLOAT
+    return float(value) if whole and pa.types.is_floating(kind) else value  # type: ignore[arg-type]

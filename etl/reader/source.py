@@ -19,10 +19,9 @@ from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .decoding import marked_encoding
+from .discovery import find_files, left_out_message, partitions, recognize
 from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
-from .files import InputFile, Stopped, StoredFile, checksum, source_errors
-from .formats import recognize
-from .locations import find_files, left_out_message, partitions
+from .files import InputFile, Stopped, StoredFile, checksum, never, source_errors
 from .memory import reader_of_object
 from .store_file import check_versions
 
@@ -232,7 +231,7 @@ class Source:
             return 0  # the store has made it
         return entry.reader.nbytes if self.path(file) is None else entry.file.size
 
-    def digest(self, file: int, stopped: Stopped = lambda: False, *, anywhere: bool = False) -> str | None:
+    def digest(self, file: int, stopped: Stopped = never, *, anywhere: bool = False) -> str | None:
         """Return a digest of a whole file as it was when the source was opened; None if it has changed since.
 
         Also None for a file that would have to be fetched for that, unless it may be `anywhere`, and for

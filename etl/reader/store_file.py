@@ -19,9 +19,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import SourceError
-from .files import ByteRange, InputFile, PositionedStream, Stopped
+from .files import ByteRange, InputFile, PositionedStream, Stopped, never
 from .parquet_reader import ParquetReader
-from .stores import PlacedBytes, Seen, Store, look, never
+from .stores import PlacedBytes, Seen, Store, look
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first

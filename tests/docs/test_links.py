@@ -46,7 +46,7 @@ def test_links_are_found() -> None:
 
 
 _PAGES_THAT_NAME_FILES = ("ARCHITECTURE.md", "RELIABILITY.md", "docs/glossary.md")
-# A module or package below `etl`, such as `sender/pause`, `tally.py` or `formats.READERS`.
+# A module or package below `etl`, such as `sender/pause`, `tally.py` or `discovery.READERS`.
 _MODULE = re.compile(r"`(?:etl/)?((?:[a-z_]+/)+[a-z_]*|[a-z_]+\.py)(?:\.py)?(?:\.[A-Za-z_]+)?`")
 _TEST = re.compile(r"(?<![\w/])((?:tests/[\w/]*)?test_\w+)(?:\.py)?")
 

@@ -24,9 +24,9 @@ from etl.model import Chunk, Reject, RowRange
 from etl.pipeline.job_source import JobSource
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
+from etl.reader.discovery import READERS
 from etl.reader.file_reader import ReadOptions
 from etl.reader.files import InputFile
-from etl.reader.formats import READERS
 from etl.reader.ndjson_reader import NdjsonReader
 from etl.run_events import Summary
 from etl.sandbox import Sandbox

@@ -99,5 +99,5 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
         scheme, _, path = address.partition("://")
         return Store(scheme, "store.example", lambda: memory, waits=(0, 0, 0)), path
 
-    monkeypatch.setattr("etl.reader.locations.open_store", opened)
+    monkeypatch.setattr("etl.reader.discovery.open_store", opened)
     return memory

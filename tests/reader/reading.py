@@ -16,10 +16,9 @@ from etl.job.sections import CsvOptions
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader
+from etl.reader.discovery import find_files, recognize
 from etl.reader.file_reader import FileReader, ReadOptions, RowSpans
 from etl.reader.files import InputFile
-from etl.reader.formats import recognize
-from etl.reader.locations import find_files
 
 Row = dict[str, Any]
 

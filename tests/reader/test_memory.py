@@ -168,7 +168,16 @@ def test_text_that_is_none_costs_its_row_only() -> None:
     names = pa.array([b"a", b"\xff", None], pa.binary()).view(pa.string())
     coded = pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), names.slice(0, 2))
     found = batches(open_source([pa.table({"name": names, "coded": coded.slice(0, 3)})]))
-    assert rows_of(found) == {}
+    assert rows_of(found) == {1: {"name": "a", "coded": "a"}}
+    assert [(r.row, r.reason) for r in rejects_of(found)] == [
+        (2, 'column name: "\\xff" is not UTF-8 text'),
+        (3, 'column coded: "\\xff" is not UTF-8 text'),
+    ]
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), names)
+    for nested in (lists, pa.StructArray.from_arrays([lists], ["tags"])):
+        found = batches(open_source([pa.table({"x": nested})]))
+        assert list(rows_of(found)) == [1, 3]
+        assert [r.row for r in rejects_of(found)] == [2]
     found = batches(open_source([pa.table({"id": [1, 2, 3], "name": names})]))
     assert rows_of(found) == {1: {"id": 1, "name": "a"}, 3: {"id": 3, "name": None}}
     assert [(r.row, r.code, r.values) for r in rejects_of(found)] == [

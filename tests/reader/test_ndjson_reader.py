@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.model import RowRange
-from etl.reader import decoding, json_types, open_source
+from etl.reader import decoding, ndjson_reader, open_source
 from etl.reader.file_reader import ReadOptions
 from etl.reader.ndjson_reader import NdjsonReader
 from tests.examples import each_row, examples
@@ -252,8 +252,8 @@ def test_a_column_that_comes_late_is_found(tmp_path: Path, look: int) -> None:
 
 
 def test_columns_without_end_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_types, "_MOST_COLUMNS", 5)
-    monkeypatch.setattr(json_types, "_KNOWN_SHAPES", 3)
+    monkeypatch.setattr(ndjson_reader, "_MOST_COLUMNS", 5)
+    monkeypatch.setattr(ndjson_reader, "_KNOWN_SHAPES", 3)
     text = lines_of(*({"id": n, f"key {n}": str(n)} for n in range(40)))
     file = ndjson(written(tmp_path, "x.ndjson", text))
     assert len(file.names()) == 5

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,8 +77,8 @@ def sent_again(source: Source, folder: Path, mapper: Mapper = MAPPER) -> Source:
     return source
 
 
-def with_ids(values: pa.Array) -> pa.Table:
-    ids = pa.array([f"user-{row}" for row in range(len(values))])
+def with_ids(values: pa.Array, ids: pa.Array | None = None) -> pa.Table:
+    ids = pa.array([f"user-{row}" for row in range(len(values))]) if ids is None else ids
     return pa.Table.from_arrays([ids, values], names=["u", "v"])
 
 
@@ -180,6 +181,38 @@ def test_a_damaged_origin_is_a_bad_line(origin: str, tmp_path: Path) -> None:
     found = edited(tmp_path, TIME, lambda line: line.update(origin=origin))
     assert found[0] == "bad_line"
     assert _property(found[1]) == "2024-01-01T01:02:03"
+
+
+@each_row("kind", ARROW_SAMPLES)
+def test_values_beside_a_text_that_is_corrected_arrive_as_from_the_table(kind: str, tmp_path: Path) -> None:
+    values = ARROW_SAMPLES[kind][0]
+    try:
+        expected = outcomes(open_source([with_ids(values)]))
+    except EtlError:
+        return  # no table of it can be read
+    ids = pa.array([b"user-%d\xff" % row for row in range(len(values))]).view(pa.string())
+    rejects = [reject for batch in batches(open_source([with_ids(values, ids)])) for reject in batch.rejects]
+    lines = [line.replace(rb'\\xff",', b'",', 1) for line in reject_lines(rejects, run=1)]
+    (tmp_path / "again.ndjson").write_bytes(b"".join(lines))
+    found = outcomes(open_source([tmp_path / "again.ndjson"]))
+    assert len(found) == len(expected)
+    assert all(one in (what, "bad_encoding") for what, one in zip(found, expected, strict=True))
+
+
+@each_row("name", ["users.parquet", "users.csv"])
+def test_where_a_text_is_corrected_the_other_values_stay(name: str, tmp_path: Path) -> None:
+    """Also of a file whose name says that all of its values are text."""
+    names = pa.array([b"M\xfcller", b"Meier"]).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), names)
+    table = pa.table({"name": names, "n": [2, 2], "paid": MONEY, "seen": TIME, "names": lists})
+    pq.write_table(table, tmp_path / name)
+    (batch,) = open_source([tmp_path / name]).read(RowRange(0))
+    (line,) = reject_lines(batch.rejects, run=1)
+    (tmp_path / "again.ndjson").write_bytes(line.replace(rb"M\\xfcller", b"Meier"))
+    (again,) = open_source([tmp_path / "again.ndjson"]).read(RowRange(0), used=table.schema.names)
+    assert not again.text
+    assert again.rows.to_pylist() == batch.rows.to_pylist()
+    assert again.rows.schema.types[:4] == batch.rows.schema.types[:4]
 
 
 def _property(line: Any) -> object:

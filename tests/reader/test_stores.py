@@ -413,7 +413,7 @@ def test_rows_do_not_depend_on_what_is_kept_and_what_fails(
         client = Store("s3", "", lambda: memory, waits=(0, 0, 0))
         patch.setattr("etl.reader.stores._KEPT", kept)
         patch.setattr(
-            "etl.reader.locations.open_store",
+            "etl.reader.discovery.open_store",
             lambda address, _: (client, address.partition("://")[2]),
         )
         source = open_source(["s3://b/in"])

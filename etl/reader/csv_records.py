@@ -1,22 +1,44 @@
-"""Where CSV records and fields begin and end. It knows the text only: no files, no columns.
+"""CSV records: where they begin and end in a text, and the columns that pyarrow makes of whole ones.
 
 A quote opens a quoted field only where the field begins; elsewhere in a plain field it is a character like
 any other. The quote that closes a field is followed by the delimiter or a line end: other text there shows
 that the quotes are wrong. A record ends at LF, CRLF or a lone CR outside quotes.
+
+A sentinel record is parsed after the records. If it comes back as a record of its own, the block ended
+between records; if a quoted value swallowed it, the block didn't. Bad lines are replaced by records with a
+field too many, which pyarrow hands back with their numbers.
 """
 
 from __future__ import annotations
 
 import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from ..job.sections import CsvOptions
+from .decoding import MARK_BYTES, mark_bad_bytes
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+# Letters and digits, which no delimiter and no quote is.
+SENTINEL: Final = uuid.uuid4().hex
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _LINE: Final = re.compile(rb"[^\r\n]*+")
 _CR, _LF = ord("\r"), ord("\n")
+# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
+_ESCAPED: Final = "\ufdd0"
+_OWN: Final = "\ufdd1"
+_SEPARATOR: Final = "\x1f"
+_LETTERS: Final = "eqwabdfghijk"
 
 
 class BadLine(NamedTuple):
@@ -174,13 +196,6 @@ def count_line_ends(data: bytes, begin: int = 0, end: int | None = None) -> int:
     return count
 
 
-def likeliest_delimiter(header: str, quote: str) -> str:
-    """Return the delimiter that occurs most often in the header outside quotes; a comma if there is none."""
-    mark = re.escape(quote)
-    bare = re.sub(f"{mark}[^{mark}]*{mark}", "", header) if quote else header
-    return max(DELIMITERS, key=bare.count)
-
-
 def _match_end(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> int:
     """Where the match ends that begins at `begin`; `begin` for no match."""
     found = pattern.match(data, begin, end)
@@ -191,3 +206,162 @@ def _last_line_end(data: bytes, before: int) -> int:
     """The position after the last line end that stands before `before`."""
     end = data.rfind(b"\n", 0, before) + 1
     return end or data.rfind(b"\r", 0, before) + 1
+
+
+# --- what pyarrow can't read -----------------------------------------------------------------------------
+
+
+class Substitution:
+    r"""Replaces what pyarrow can't read before it parses, and brings it back in the values.
+
+    An escape character, such as the backslash that Spark and MySQL write, takes away the meaning of a quote,
+    itself, the delimiter or a line end; before anything else it is a character like any other, so `\N` and
+    `C:\temp` stay. pyarrow would remove every escape character, so each escaped character becomes two
+    characters that no text has. Delimiters beyond ASCII, such as `§`, become ASCII's own separator. If a text
+    has one of the substitutes itself, that is replaced as well.
+
+    `escape` is the escape character, or "". `delimiter` is the one that is read; None if it isn't known, and
+    then each that it may be can be escaped.
+    """
+
+    def __init__(self, options: CsvOptions, delimiter: str | None) -> None:
+        """`delimiter` is the one that the file has."""
+        escape = self.escape = options.escape
+        own, escapes = list[tuple[str, str]](), list[tuple[str, str]]()
+        if delimiter is not None and not delimiter.isascii():
+            own = [(_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"), (delimiter, _SEPARATOR)]
+            delimiter = _SEPARATOR
+        self.delimiter = delimiter
+        if escape:
+            own.append((_ESCAPED, f"{_ESCAPED}x"))
+            # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
+            texts = (escape, options.quote, "\r\n", "\r", "\n", *([delimiter] if delimiter else DELIMITERS))
+            signs = zip(texts, _LETTERS, strict=False)
+            escapes = [(escape + text, _ESCAPED + letter) for text, letter in signs if text]
+        self._signs = [(text.encode(), sign.encode()) for text, sign in (*own, *escapes)]
+        # What the substitutes stand for, in the order in which they are brought back.
+        self._written = [(sign, text) for text, sign in (*escapes, *reversed(own))]
+        self._meant = [(sign, text.removeprefix(escape) if escape else text) for sign, text in self._written]
+        self._line_signs = [sign.encode() for sign, text in self._meant if not text.strip("\r\n")]
+
+    def replace(self, lines: bytes) -> bytes:
+        """Replace in whole lines of UTF-8 text."""
+        for text, sign in self._signs:
+            lines = lines.replace(text, sign)
+        return lines
+
+    def as_written(self, text: str) -> str:
+        """Bring the text back as the file has it."""
+        return reduce(lambda found, pair: found.replace(*pair), self._written, text)
+
+    def as_meant(self, text: str) -> str:
+        """Bring the text back without escape characters."""
+        return reduce(lambda found, pair: found.replace(*pair), self._meant, text)
+
+    def line_ends(self, data: bytes) -> int:
+        """Count the line ends that were replaced in the text."""
+        found = self._line_signs and _ESCAPED.encode() in data
+        return sum(map(data.count, self._line_signs)) if found else 0
+
+    def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
+        """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
+        pairs = [pair for pair in self._meant if pair[0].encode() in data]
+        for place, name in enumerate(rows.schema.names):
+            for sign, text in pairs:
+                if pc.any(pc.match_substring(rows.column(place), sign)).as_py():
+                    rows = rows.set_column(place, name, pc.replace_substring(rows.column(place), sign, text))
+        return rows
+
+
+# --- records as columns ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CsvLayout:
+    """How the records of a file are written, and the `names` of its columns.
+
+    `header` has the names as the file has them; it is empty if a record that repeats it can't be recognized.
+    """
+
+    dialect: CsvDialect
+    substitution: Substitution
+    names: list[str]
+    header: list[str]
+
+
+class ParsedBlock(NamedTuple):
+    """What pyarrow made of a block of records.
+
+    `rows` are those with as many fields as there are names; `misfits` has number (from 1, in the block) and
+    text of the others, where a bad line is text that begins with SENTINEL. `whole`: the block ended between
+    records. `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the
+    header.
+    """
+
+    rows: pa.RecordBatch
+    misfits: list[tuple[int, str]]
+    whole: bool
+    dirty: bool
+    headers: list[int]
+
+    @property
+    def records(self) -> int:
+        """How many records and bad lines the block has."""
+        return int(self.rows.num_rows) + len(self.misfits)
+
+
+def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequence[str]) -> ParsedBlock:
+    """Parse a block that begins with a record; `columns` are some of the header's names."""
+    misfits: list[tuple[int, str]] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        misfits.append((row.number or 0, row.text))
+        return "skip"
+
+    delimiter, names = layout.dialect.delimiter, layout.names
+    parts, begin = list[bytes](), 0
+    for line in bad:
+        parts += (block[begin : line.begin], f"{SENTINEL}{delimiter * len(names)}".encode())
+        begin = line.end
+    records = b"".join((*parts, block[begin:])) if bad else block
+    sentinel = SENTINEL + delimiter * (len(names) - 1)
+    data = b"".join((mark_bad_bytes(records), b"\n", sentinel.encode(), b"\n"))
+    types = dict.fromkeys([names[0], *columns], pa.string())
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        # Without threads, because only then pyarrow numbers the misfits.
+        read_options=csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+        parse_options=csv.ParseOptions(
+            delimiter=delimiter, quote_char=layout.dialect.quote or False, invalid_row_handler=note
+        ),
+        convert_options=csv.ConvertOptions(
+            include_columns=list(types), column_types=types, check_utf8=False, null_values=[]
+        ),
+    )
+    batches = table.combine_chunks().to_batches()
+    rows = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
+    rows = layout.substitution.restore(rows.slice(0, rows.num_rows - whole), block)
+    headers = _header_positions(rows, dict(zip(names, layout.header, strict=False)))
+    if headers and len(types) < len(names):
+        headers = parse(block, bad, layout, names).headers
+    return ParsedBlock(rows.select(list(columns)), misfits, whole, MARK_BYTES in data, headers)
+
+
+def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:
+    """Positions of the rows whose values are the header's names, in all columns that are there.
+
+    Blanks around a name don't matter.
+    """
+    if not header:
+        return []
+
+    def repeats(name: str, values: pa.StringArray) -> NDArray[np.int64]:
+        same = pc.equal(pc.utf8_trim_whitespace(values), header[name].strip())
+        return np.flatnonzero(same.to_numpy(zero_copy_only=False))
+
+    first, *others = rows.schema.names
+    found = repeats(first, rows.column(first))
+    for name in others if len(found) else ():
+        found = found[repeats(name, rows.column(name).take(pa.array(found)))]
+    return [int(place) for place in found]
