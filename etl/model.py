@@ -33,10 +33,10 @@ LISTED: Final = ("source", "row", "code", "reason", "faults")
 class SourceFile:
     """One file of a source, as it was when the source was opened.
 
-    `name` is what places and rejects show; `format` is a key of `etl.reader.discovery.READERS`, or "arrow" for
-    what is in memory; `sample` is a hex digest over the Parquet footer, or over the first and last range of
-    any other file, so that a changed file is noticed. `size` is in bytes and `modified` in nanoseconds since
-    the epoch; both are None where there is no such thing (stdin, a table).
+    `name` is what places and rejects show; `format` is a key of `etl.reader.discovery.READERS`, or "arrow"
+    for what is in memory; `sample` is a hex digest over the Parquet footer, or over the first and last range
+    of any other file, so that a changed file is noticed. `size` is in bytes and `modified` in nanoseconds
+    since the epoch; both are None where there is no such thing (stdin, a table).
     """
 
     name: str
