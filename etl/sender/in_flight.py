@@ -94,6 +94,7 @@ class Part(Claim):
     often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: its rows may have
     been taken by an earlier try. `doubted`: it is unknown of one of these tries whether it arrived.
     `refused` is how many requests had been accepted when a request with its rows was first refused.
+    `only_throttled`: none of its requests failed otherwise.
     From `alone_since` on it has a clock of its own; `hot`: its users are known to be refused.
     """
 
@@ -114,6 +115,7 @@ class Part(Claim):
     tried: bool = False
     doubted: bool = False
     refused: int | None = None
+    only_throttled: bool = True
 
     @property
     def users(self) -> int:
@@ -157,6 +159,7 @@ class PartsInFlight:
 
     `parked` are those that are parked and without an answer, with the bytes that each had then, together
     `parked_bytes`; `unanswered` counts identifications. `changed` is called when one of these gets less.
+    `complete` is set once no more chunks come.
     """
 
     def __init__(
@@ -171,6 +174,8 @@ class PartsInFlight:
     ) -> None:
         self.parked: dict[Part, int] = {}
         self.parked_bytes = self.unanswered = 0
+        self.complete = False
+        self._held_before = 0  # how many of `unanswered` an earlier process held
         self.hot_users, self.begin, self.spawn = hot_users, begin, spawn
         self._times, self._changed, self._stopping = times, changed, stopping
         self._order = UserOrder[Part]()
@@ -184,7 +189,7 @@ class PartsInFlight:
         whole = ChunkInFlight(chunk, commit, Slot(self._times))
         part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
         part.enter("user")
-        self.unanswered += part.users
+        self._count_unanswered(part, part.users)
         self._order.enter(part)
         self._proceed(part)
 
@@ -223,9 +228,18 @@ class PartsInFlight:
         self.park(part)
         self.parked_bytes -= self.parked.pop(part)
         part.answered = True
-        self.unanswered -= part.users
+        self._count_unanswered(part, -part.users)
         self._changed()
         self._proceed_all(part.after)
+
+    @property
+    def only_held_left(self) -> bool:
+        """Whether all that is left was held by an earlier process, when others of its chunk had passed."""
+        return self.complete and self.unanswered == self._held_before
+
+    def _count_unanswered(self, part: Part, users: int) -> None:
+        self.unanswered += users
+        self._held_before += users if part.sent.again else 0
 
     def finish(self, part: Part, outcome: Outcome) -> None:
         """A part has its end."""
@@ -281,7 +295,7 @@ class PartsInFlight:
     def _end(self, part: Part, outcome: Outcome) -> None:
         part.outcome = outcome
         if not part.answered:
-            self.unanswered -= part.users
+            self._count_unanswered(part, -part.users)
             self._changed()
         self._commit_if_ended(part)
 
