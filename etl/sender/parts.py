@@ -33,12 +33,14 @@ class Outcome:
 def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:
     """Every identification of the part was taken, unless the server did not count them (`counted` False).
 
-    One row of each user is accepted, the others were merged into it. If the count is wrong, it is unknown
-    which events arrived.
+    One row of each user is accepted, the others were merged into it. If the count is wrong or missing, it is
+    unknown which events arrived.
     """
     missing = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
     if not counted:
         reason = f"the server answered 200 and counted {verdict.ingested:,} of {part.users:,} events"
+        if verdict.lacks_count:
+            reason = f"the server answered 200 without a count (events_ingested) of the {part.users:,} events"
         doubt = Tally(in_doubt=1, uncounted=missing)
         return Outcome(doubt) + handed_back(part, "uncounted", reason, "in_doubt")
     tally = Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=missing)
