@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..errors import StaleCheckpointError
-from ..state_files import fresh_name, replacing_file, state_error
+from ..state_files import SQLITE_SUFFIXES, fresh_name, replacing_file, state_error
 from ..tally import Tally
 
 # How many past runs are kept, each to another endpoint.
@@ -194,5 +194,5 @@ def _drop_log(path: Path) -> None:
         if log.exists() and log.stat().st_size and path.stat().st_size:
             with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for suffix in ("-wal", "-shm", "-journal"):
+    for suffix in SQLITE_SUFFIXES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
