@@ -171,7 +171,7 @@ def notes(summary: Summary) -> list[str]:
         found.append(f"{answers} left open whether the request was applied{again}.")
     if summary.tally.uncounted:
         events = counted(summary.tally.uncounted, "event")
-        found.append(f"The server counted {events} fewer than it was sent and took.")
+        found.append(f"The server said it took {events} that it did not count.")
     return found
 
 

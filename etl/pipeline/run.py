@@ -291,8 +291,8 @@ class _Run:
         )
         if summary.tally.uncounted:
             text = (
-                f"the server counted {summary.tally.uncounted:,} fewer events than it was sent and said it "
-                "took; events that it had from an earlier try may be among them"
+                f"the server said it took {summary.tally.uncounted:,} events that it did not count; events "
+                "that it had from an earlier try may be among them"
             )
             self.listener(Warned("uncounted", text))
         digests, specs = checkpoint.digests(), self.pipeline.job.identification.located()
