@@ -310,7 +310,7 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
         raise UsageError(
             f"{job.file} has no source", hint="add `source:` to it, or name one after it in the command"
         )
-    return open_source(given, csv=job.csv, excel=job.excel, folder=folder)
+    return open_source(given, folder=folder, **job.file_options)
 
 
 def settings_of(**flags: Any) -> Settings:

@@ -226,7 +226,7 @@ def input_warnings(job: Job, source: Source) -> Iterator[Warned]:
         yield Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
     yield from source.warnings
     yield from (Warned("header", text) for text in source.remarks(job.identification.columns()))
-    typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
+    typed = [file for file in range(len(source.files)) if not source.has_open_columns(file)]
     for name in subject.fields:
         spec = fields[name]
         if spec.column is not None and not spec.transform:
