@@ -37,7 +37,8 @@ _PATHS = {
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
 # The variables that count in every command.
 _VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
-_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
+_WRITTEN = {name for name, one in RUN_OPTIONS.items() if one.kind in {"output", "page", "list"}}
+_FILES = ("output", "save", *sorted(_WRITTEN))  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

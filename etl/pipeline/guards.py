@@ -22,6 +22,7 @@ from ..model import Chunk
 from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
+from ..text import counted
 from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
@@ -99,8 +100,9 @@ def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     if found.in_flight is None:
         text += "the users in flight are unknown, so all users are sent"
     else:
-        text += f"the {found.accepted:,} rows it had accepted are kept"
-        text += f", and {found.in_flight:,} users in flight are sent again" if found.in_flight else ""
+        in_flight = counted(found.in_flight, "user in flight is", "users in flight are")
+        text += f"the {counted(found.accepted, 'row it had accepted is', 'rows it had accepted are')} kept"
+        text += f", and {in_flight} sent again" if found.in_flight else ""
     if increments and found.difference is None:
         text += f"; {', '.join(increments)} of these rows count again"
     return text
@@ -164,7 +166,7 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, row
         what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
         before = f"the last finished run had {last:,}, " if last is not None else ""
         raise TooFewRowsError(
-            f"the source has {rows:,} rows; {before}and --min-rows is {what}; nothing was sent",
+            f"the source has {counted(rows, 'row')}; {before}and --min-rows is {what}; nothing was sent",
             hint="is the export whole? If it is, run with a lower --min-rows, or with --min-rows 0",
         )
 
