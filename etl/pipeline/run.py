@@ -36,6 +36,7 @@ from ..run_events import (
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from ..tally import RangeSet
+from ..text import counted
 from .diff_base import write_snapshot
 from .figures import options_of
 from .guards import check_rows, input_warnings
@@ -105,7 +106,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         notes = (*run.diff_base.warnings, *inputs.notes)
         if plan is not None:
             plan.begin(folder)
-            notes += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
+            notes += (Noted("plan", f"the plan {plan.path} holds: {counted(plan.updates, 'update')}"),)
         run = replace(run, notes=(*notes, *run.notes))
         run_id = run.checkpoint.progress().run_id
         pipeline = RowPipeline(inputs.job, rows, run.diff_base, run_id, limits=inputs.limits)
