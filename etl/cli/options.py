@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..pipeline.settings import RejectLimit, RowMinimum, Settings
     from ..reader import Source
 
-Decorator: TypeAlias = Callable[[Any], Any]
+_Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {
@@ -138,18 +138,18 @@ class _OutputFile(click.Path):
         return super().convert(value, param, ctx)
 
 
-def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
+def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> _Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
     return click.option(flag, cls=_Option, metavar=metavar, type=type, help=text, show_default=shown, **more)
 
 
-def switch(flag: str, text: str, *name: str) -> Decorator:
+def switch(flag: str, text: str, *name: str) -> _Decorator:
     """Make an option that is on or off, whose parameter may have a name of its own."""
     return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
+def command(name: str, *, variables: bool = False, **more: Any) -> _Decorator:
     """Make a command of click whose docstring is its help.
 
     The first paragraph that has indented lines, such as examples, stands below the options with all that
@@ -162,7 +162,7 @@ def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
         first = next((place for place, paragraph in enumerate(told) if "\n  " in paragraph), len(told))
         below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
         texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
-        make: Decorator = click.command(name, **texts, **more)
+        make: _Decorator = click.command(name, **texts, **more)
         made = make(function)
         for key, parameter in _with_keys(made) if variables else ():
             if isinstance(parameter, click.Option):
@@ -172,7 +172,7 @@ def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
     return decorate
 
 
-def with_options(*options: Decorator) -> Decorator:
+def with_options(*options: _Decorator) -> _Decorator:
     """Make a decorator that adds options, shown in this order."""
     return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
@@ -207,7 +207,7 @@ def form_of(one: RunOption) -> tuple[str | None, Any]:
     return (None, click.BOOL) if one.kind == "flag" else _TYPES.get(one.kind, choices)
 
 
-def run_options(*names: str) -> Decorator:
+def run_options(*names: str) -> _Decorator:
     """Make a decorator that adds these options of `run`, or all of them, in the order of the table."""
     made = []
     for name in names or RUN_OPTIONS:
@@ -269,7 +269,7 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
     return known if state_dir is None else known._replace(state_dir=state_dir)
 
 
-def spare_inputs(
+def check_outputs(
     flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
 ) -> None:
     """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""

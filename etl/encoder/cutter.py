@@ -34,12 +34,12 @@ _TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 class Limits:
     """What a request may hold: identifications, and bytes of the encoded array.
 
-    `held_bytes` is what a chunk may keep beside its body, of the rows that were sent and of rejects.
+    `kept_bytes` is what a chunk may keep beside its body, of the rows that were sent and of rejects.
     """
 
     identifications: int = DEFAULT_BATCH_SIZE
     body_bytes: int = MAX_BODY_BYTES
-    held_bytes: int = 4 << 20
+    kept_bytes: int = 4 << 20
 
     @property
     def rows(self) -> int:
@@ -55,7 +55,7 @@ class ChunkBorder(NamedTuple):
     stop: int
 
 
-class Held(NamedTuple):
+class KeptBytes(NamedTuple):
     """What is kept of rows that are sent or rejected: `rows` (ascending) and their bytes, added up."""
 
     rows: NDArray[np.int64]
@@ -92,14 +92,14 @@ def cut_chunks(
     complete: bool,
     limits: Limits,
     shares: Shares | None,
-    held: Held,
+    kept: KeptBytes,
 ) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
     `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_shares`)
-    belong to the k identifications among these rows, before merging. `held` is what a chunk keeps besides.
-    `complete` says that no row follows; otherwise the rows after the last cut must be given again, with those
-    that follow them.
+    belong to the k identifications among these rows, before merging. `kept` is what a chunk keeps beside its
+    body. `complete` says that no row follows; otherwise the rows after the last cut must be given again, with
+    those that follow them.
     """
     upto = np.concatenate([[0], np.cumsum(sizes)])
     start = 0
@@ -108,7 +108,7 @@ def cut_chunks(
         end = min(full, int(np.searchsorted(upto, upto[start] + limits.body_bytes, side="right")) - 1)
         if keys.shape[1] > 1:
             end = start + _unmixed(keys[start:end])
-        last = min(first + limits.rows, held.stop(first, limits.held_bytes))
+        last = min(first + limits.rows, kept.stop(first, limits.kept_bytes))
         end = min(end, int(np.searchsorted(numbers, last)))
         if shares is not None:
             end = start + _mergeable(keys[start:end, 0], shares[start:end])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..arrow.originals import rejects_of, rows_with_originals, take_rows
 from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, counts_of
 from ..subject import Keys, user_keys
-from .cutter import Held, Limits, cut_chunks, row_bytes
+from .cutter import KeptBytes, Limits, cut_chunks, row_bytes
 from .encoding import Encoding, FormEncoding, Lines, array_body
 from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares
 
@@ -145,7 +145,7 @@ class Encoder:
             complete=complete,
             limits=self._limits,
             shares=_gathered(parts, "shares", None),
-            held=Held.of(numbers, _gathered(parts, "row_bytes", _NO_NUMBERS), self._rejects),
+            kept=KeptBytes.of(numbers, _gathered(parts, "row_bytes", _NO_NUMBERS), self._rejects),
         )
         for border in borders:
             yield self._chunk(last, _between(parts, border.start, border.end), border.stop)

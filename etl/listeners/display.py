@@ -234,7 +234,7 @@ class LogListener:
                 self._write("info", "started", f"started, {started_text(event)}", fields)
             case Progressed() if now >= self._progress_due:
                 self._progress_due = now + _PROGRESS_SECONDS
-                self._tell_progress(now)
+                self._log_progress(now)
             case Paused() if now >= self._pause_due:
                 self._pause_due = now + _PAUSE_SECONDS
                 text = ", ".join(pause_phrases(event, event.seconds))
@@ -254,7 +254,7 @@ class LogListener:
                 poor: Level = "warning" if summary.tally.rejected else "info"
                 self._write(_ENDS.get(summary.status, poor), "ended", text, summary_dict(summary))
 
-    def _tell_progress(self, now: float) -> None:
+    def _log_progress(self, now: float) -> None:
         progress = self._progress
         tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left()
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}

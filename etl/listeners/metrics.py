@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
     from opentelemetry.sdk.metrics import MeterProvider
 
-STATUSES: Final = ("running", *get_args(Status))
+_STATUSES: Final = ("running", *get_args(Status))
 _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
@@ -123,9 +123,8 @@ class MetricsListener:
             write_whole(self._path, metrics_text(values))
 
 
-Labels: TypeAlias = dict[str, str]
-Samples: TypeAlias = "Sequence[tuple[Labels, float]]"
-Family: TypeAlias = tuple[str, str, str, Samples]  # name, type, help, samples
+# Name, type, help, and samples: the labels of each, and its value.
+_Family: TypeAlias = tuple[str, str, str, "Sequence[tuple[dict[str, str], float]]"]
 
 
 def metrics_text(values: MetricValues) -> str:
@@ -140,7 +139,7 @@ def metrics_text(values: MetricValues) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metric_families(values: MetricValues) -> Iterator[Family]:
+def metric_families(values: MetricValues) -> Iterator[_Family]:
     """Return every family that has a value or always is there."""
     from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
@@ -180,7 +179,7 @@ def metric_families(values: MetricValues) -> Iterator[Family]:
     if known := [({"job": job}, at) for job, at in values.successes.items()]:
         yield _LAST_SUCCESS, "gauge", "When a run last finished, rejects or not.", known
     status = "running" if values.running else summary.status
-    states = [({"status": name}, int(name == status)) for name in STATUSES]
+    states = [({"status": name}, int(name == status)) for name in _STATUSES]
     yield "propsync_run_status", "gauge", "1 for the state of the latest run, 0 for the others.", states
 
 

@@ -98,10 +98,10 @@ class Notifier:
             started = {"status": "started", "job": event.job, "endpoint": address(event.endpoint)}
             resumed = {"total_rows": event.total_rows, "resumed_rows": event.resumed.rows}
             self._start = self._post("/start", {**started, **resumed}, _START_SECONDS)
-        if isinstance(event, Ended) and self._is_told(event.summary):
+        if isinstance(event, Ended) and self._is_wanted(event.summary):
             self._end(event.summary)
 
-    def _is_told(self, summary: Summary) -> bool:
+    def _is_wanted(self, summary: Summary) -> bool:
         failed = summary.failed
         if self._when == "change":
             changed = failed != bool(self._failed_before)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..run_events import Timing
 
 BAR_WIDTH: Final = 1000
-PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
+_PLOT_WIDTH, _PLOT_HEIGHT = 1000, 100
 _LEAST_POINTS: Final = 4
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
@@ -115,10 +115,10 @@ def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, flo
     return found
 
 
-BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
+_BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
 
 
-def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[BarPart]:
+def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[_BarPart]:
     """The parts of a bar; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
@@ -197,7 +197,7 @@ def timeline_of(record: RunRecord) -> dict[str, Any] | None:
     if any(slow):
         found.append(("Throttled answers (429) a minute", [("429 a minute", "", slow)], "{:,.0f}".format))
     pauses = tuple(
-        (round(at / whole * PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * PLOT_WIDTH, 2), 1))
+        (round(at / whole * _PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * _PLOT_WIDTH, 2), 1))
         for at, seconds in record.pauses
         if at < whole
     )
@@ -220,7 +220,7 @@ def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: li
         for start, end, value in zip([0.0, *ends], ends, values, strict=False):
             if value is not None:  # after a gap it begins with its interval
                 for at in (end,) if before is not None else (start, end):
-                    x, y = at / ends[-1] * PLOT_WIDTH, PLOT_HEIGHT - value / top * PLOT_HEIGHT
+                    x, y = at / ends[-1] * _PLOT_WIDTH, _PLOT_HEIGHT - value / top * _PLOT_HEIGHT
                     points.append(f"{x:.1f},{y:.1f}")
             before = value
         drawn.append((name, style, " ".join(points)))
@@ -248,4 +248,4 @@ _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_kn
 _PARTS: Final = (other_rates, shares_of, time_spent, timeline_of, workload)
 PAGES.globals |= {function.__name__: function for function in (*_FACTS, *_PARTS)}
 PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
-PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}
+PAGES.globals |= {"plot_width": _PLOT_WIDTH, "plot_height": _PLOT_HEIGHT}

@@ -164,7 +164,7 @@ class Plan:
             by_reason[reason] = by_reason.get(reason, 0) + count
         for reject in chunk.rejects:
             self.rejects_by_code[reject.code] += 1
-            self.figures.reject(reject)
+            self.figures.add_reject(reject)
             examples = self.examples.setdefault(reject.code, [])
             if len(examples) < _EXAMPLES:
                 examples.append(reject)
@@ -238,9 +238,9 @@ def plan_job(
 
             def watch(compared: DiffedBatch) -> None:
                 users.add(compared)
-                figures.send(compared.mapped)
+                figures.add_sent(compared.mapped)
 
-            made = pipeline.planned(None if first is None else first.final, figures.look, watch)
+            made = pipeline.planned(None if first is None else first.final, figures.add, watch)
             large = set[str]()
             for chunk in chain.from_iterable(chain(made, removed.chunks([RowRange(found.files)]))):
                 found.add(chunk)

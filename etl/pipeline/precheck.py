@@ -1,7 +1,7 @@
 """The look before sending: what differs from the snapshot once all rows of a source are applied.
 
-On most nights few rows may be sent. They are kept as they stand in the source, so that the pass that sends
-them maps, compares and encodes them as if it had read them there; the rows left out count as unchanged.
+On most nights few rows differ. They are kept as the source has them, so that the pass that sends maps,
+compares and encodes only these; the rows left out count as unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .row_pipeline import DeviceOwners, RowPipeline
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
-# What is kept of several batches is kept together, so that mapping it costs what its rows cost.
+# Kept rows of several batches are joined up to this size, as mapping a batch has a fixed cost.
 _TOGETHER_ROWS: Final = 16_384
 _TOGETHER_BYTES: Final = 4 << 20
 _MOST_BYTES: Final = 256 << 20
@@ -93,7 +93,7 @@ class Precheck:
 
 
 def _extend(ranges: list[CommittedRows], rows: CommittedRows) -> None:
-    """Add rows: to the last range, if they come just behind it."""
+    """Append rows; they extend the last range if they follow it directly."""
     last, here = ranges[-1].row_range if ranges else RowRange(-1), rows.row_range
     if (last.file, last.stop) == (here.file, here.first):
         before, skipped = ranges.pop(), Counter[tuple[str, str]]()

@@ -76,10 +76,11 @@ class OpenRun:
 
 @dataclass
 class RunOpening:
-    """How a run begins: what an earlier process left, and what is found out for a new run.
+    """Opens a run: what an earlier process left, and what is found out for a new run.
 
-    `plan` is what it is to keep to. `unfinished` is what is known of an unfinished run, and `flights` are its
-    users in flight (None: unknown). `same`: the mark of a lost run that the new one repeats.
+    `plan` is the saved plan that is to be sent. `unfinished` is what is known of an unfinished run, and
+    `flights` are its users in flight (None: unknown). `same`: the mark of a lost run that the new one
+    repeats.
     """
 
     inputs: RunInputs
@@ -139,7 +140,7 @@ class RunOpening:
             raise StaleCheckpointError(error.message, hint=hint, damaged=True) from error
 
     def decide(self, found: Checkpoint | None) -> Decision:
-        """What becomes of an unfinished run. Raises StaleCheckpointError where a person has to decide."""
+        """Decide what to do with an unfinished run. Raises StaleCheckpointError if a person has to decide."""
         progress = None if found is None else found.progress()
         if found is None or progress is None or progress.finished:
             return "begin"
@@ -178,11 +179,11 @@ class RunOpening:
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
             counts=facts.counts or self.facts.counts,
             complete=progress.complete,
-            folded=made_by == restarted_id(progress.run_id),
+            in_snapshot=made_by == restarted_id(progress.run_id),
         )
 
     def prepare(self, found: Checkpoint | None, decision: Decision) -> None:
-        """Check the source, and then deal with the run before; see `open`."""
+        """Check the source, and then finish or give up the run before; see `open`."""
         source, folder = self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
             if not own_rejects(source, folder):  # else they are what is to be sent now
@@ -261,7 +262,7 @@ class RunOpening:
         return self.left.mark if same else None
 
     def _can_finish(self, progress: Progress) -> bool:
-        """Whether the files that an unfinished run began with are still there, as far as can be told."""
+        """Whether the files that an unfinished run began with still exist, as far as that is known."""
         for entry in progress.identity["source"]:
             if len(entry) == 1:  # a stream
                 return False

@@ -1,6 +1,6 @@
-"""The state of a job (`status`), read from its folder, and which files there are of which destination.
+"""The state of a job (`status`), read from its folder; and the files of each destination.
 
-Each destination has a snapshot and a list of ids of its own.
+Each destination has its own snapshot and list of ids.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _snapshot(path: Path) -> dict[str, object] | None:
     }
 
 
-# --- which files are of which destination -----------------------------------------------------------------
+# --- the files of each destination ------------------------------------------------------------------------
 
 
 def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
@@ -112,7 +112,7 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
     """
     if not is_there(path):
         return None
-    with suppress(Exception):  # damaged, or unusual: the message is that of whoever would use it
+    with suppress(Exception):  # damaged, or unusual: `Snapshot` reads it, or says what is wrong
         return read_metadata(path)
     from ..snapshot import Snapshot
 
@@ -120,8 +120,8 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
         return snapshot.metadata, len(snapshot)
 
 
-def remove_oldest(folder: StateDir) -> None:
-    """Keep the files of a few destinations only; to one used again after long everything is sent anew."""
+def remove_oldest_snapshots(folder: StateDir) -> None:
+    """Remove the files of all but a few destinations; everything is sent anew to one that is used again."""
     with suppress(OSError):
         found = sorted(folder.path.glob("snapshot-*.arrow"), key=lambda path: path.stat().st_mtime)
         for path in found[:-_MOST_DESTINATIONS]:

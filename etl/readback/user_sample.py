@@ -200,11 +200,11 @@ class ExpectedValue:
         return ExpectedValue(total, inexact=True)
 
 
-_NOT_TOLD: Final = ExpectedValue(unknown="it is not in the export")
+_NOT_IN_EXPORT: Final = ExpectedValue(unknown="it is not in the export")
 
 
 @dataclass(slots=True)
-class Findings:
+class ProfileComparison:
     """A profile held against what the export leaves: how many properties are `right`, and the others."""
 
     right: int = 0
@@ -219,7 +219,7 @@ class ExpectedProfile:
         self.properties: dict[str, ExpectedValue] = {}
         self.groups: dict[str, list[Any]] = {}
         self.fields: dict[str, str] = {}
-        self._untold = _NOT_TOLD
+        self._unnamed = _NOT_IN_EXPORT
         self._time = 0
 
     def apply(self, identification: Mapping[str, Any]) -> None:
@@ -227,13 +227,13 @@ class ExpectedProfile:
         time, updates = identification.get("time", self._time), identification.get("user_properties") or {}
         self._time, is_late = max(self._time, time), time < self._time
         if "$clearAll" in updates:
-            self._untold = ExpectedValue()
+            self._unnamed = ExpectedValue()
             for name, before in self.properties.items():
                 self.properties[name] = before.after("$unset", None)
         for operator in OPERATORS[1:]:
             for name, value in updates.get(operator, {}).items():
                 if value is not None:
-                    before = self.properties.get(name, self._untold)
+                    before = self.properties.get(name, self._unnamed)
                     after = before.after(operator, value)
                     if is_late:
                         after = replace(after, value=None, unknown=_EARLIER, present=False)
@@ -243,12 +243,12 @@ class ExpectedProfile:
                 self.groups[name] = named
         self.fields |= {name: identification[name] for name in STRING_FIELDS if name in identification}
 
-    def compare(self, user: str, profile: UserProfile | None, *, shared: bool = False) -> Findings:
+    def compare(self, user: str, profile: UserProfile | None, *, shared: bool = False) -> ProfileComparison:
         """Hold the profile of a user against it; None: there is none.
 
         `shared`: rows of others may have changed the profile too, so that only what is right is certain.
         """
-        found = Findings()
+        found = ProfileComparison()
         if profile is None:
             found.differences.append(ValueDifference(user, "", None, None, "missing_user"))
             return found

@@ -96,7 +96,7 @@ class FailureShare:
         self._failed = self._failed * _FADING + failures
         self._passed = self._passed * _FADING + 1
 
-    def is_no_chance(self, failures: int) -> bool:
+    def exceeds_chance(self, failures: int) -> bool:
         """Whether so many failures in a row have another reason than chance."""
         return self._decades(failures, _LEAST_SHARE) >= _SURE
 
@@ -153,7 +153,7 @@ class Pause:
         """Whether an attempt would have to wait now."""
         return self.clock.now() < self._until or self.stopping
 
-    async def over(self) -> None:
+    async def until_over(self) -> None:
         """Wait until the pause is over; raises StoppedError if the run stops meanwhile."""
         while (left := self._until - self.clock.now()) > 0:
             await self.sleep(left)
@@ -201,7 +201,7 @@ class Pause:
         if self._latency is None or self.left <= 0:
             return True
         silent = min(max(_SILENT_SECONDS, _SILENT_LATENCIES * self._latency), _SILENT_SHARE * self.outage)
-        return self.share.is_no_chance(self._by_chance) and self.clock.now() - self._last_pass >= silent
+        return self.share.exceeds_chance(self._by_chance) and self.clock.now() - self._last_pass >= silent
 
     def failed(self, started: float, verdict: Failure) -> None:
         """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
@@ -256,7 +256,7 @@ class Pause:
         pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - (self.clock.now() - started))
         return max(pace, self.backoff.seconds(doublings, chance, self._longest) if doublings else 0.0)
 
-    def respite(self, verdict: SlowDown, failures: int) -> float:
+    def wait_throttled(self, verdict: SlowDown, failures: int) -> float:
         """How long a request waits alone after its `failures`th refusal in a row by too high a rate.
 
         It goes again at once, in its turn at the new rate, unless the server asks to wait or that failed.

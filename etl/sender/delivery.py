@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +116,7 @@ class Delivery:
             if not turn:
                 if self.pause.active:
                     part.enter("pause")
-                    await self.pause.over()
+                    await self.pause.until_over()
                     part.enter("request")
                 last = self.refusals.are_expected(part.refused)
                 place = await self.turns.take(part.users, may_cut=not part.tried, last=last)
@@ -254,13 +254,13 @@ class Delivery:
 
         The seconds until the same is sent again; None if it isn't.
         """
-        offenders = offenders_of(part.sent, verdict)
-        if part.rounds >= _MOST_ROUNDS or len(offenders.throttled) == part.users:
+        groups = offenders_of(part.sent, verdict)
+        if part.rounds >= _MOST_ROUNDS or len(groups[1]) == part.users:  # all of them are throttled
             part.failures += 1
             act = self.failures.throttled_alone if part.rounds >= _MOST_ROUNDS else self.failures.park
             return act(part, verdict)
         part.begin_anew(rounds=part.rounds + 1)
-        over, throttled, rest = self.parts.divide(part, *offenders)
+        over, throttled, rest = self.parts.divide(part, *groups)
         if over is not None:
             reason = f"over its quota for the day; the server answered 429: {verdict.message}"
             self.parts.finish(over, handed_back(over.sent, "daily_quota", reason, over.end))
@@ -274,19 +274,11 @@ class Delivery:
 # --- what an answer names ---------------------------------------------------------------------------------
 
 
-class Offenders(NamedTuple):
-    """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
-
-    over_quota: NDArray[np.int64]
-    throttled: NDArray[np.int64]
-    others: NDArray[np.int64]
-
-
 def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
     """The verdict as it concerns the part: one that names nobody of it is about the part as a whole."""
     if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
         return Refused(verdict.status, verdict.message)
-    if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
+    if isinstance(verdict, SlowDownSome) and not any(map(len, offenders_of(part, verdict)[:2])):
         return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
     return verdict
 
@@ -300,12 +292,14 @@ def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.i
     return {fault: np.array(places) for fault, places in found.items()}
 
 
-def offenders_of(part: Chunk, verdict: SlowDownSome) -> Offenders:
-    """The identifications that a 429 names; one that is over the quota and throttled is over the quota."""
+def offenders_of(part: Chunk, verdict: SlowDownSome) -> list[NDArray[np.int64]]:
+    """The positions of the identifications over the quota, of those throttled, and of all others, ascending.
+
+    One that the answer names as both is over the quota.
+    """
     over_quota = _are_named(part, verdict.over_quota)
     throttled = _are_named(part, verdict.throttled) & ~over_quota
-    masks = (over_quota, throttled, ~(over_quota | throttled))
-    return Offenders(*(np.flatnonzero(mask) for mask in masks))
+    return [np.flatnonzero(mask) for mask in (over_quota, throttled, ~(over_quota | throttled))]
 
 
 def _are_named(part: Chunk, named: Named) -> NDArray[np.bool_]:

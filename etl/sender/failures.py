@@ -256,7 +256,7 @@ class Failures:
         patient = part.failures <= _RATE_PATIENCE and part.alone_since is None and pause.left > 0
         if patient and self.identifications.refused(part.users):  # all go too fast
             pause.begin()
-            return min(pause.respite(verdict, part.failures), pause.left)
+            return min(pause.wait_throttled(verdict, part.failures), pause.left)
         if others_pass or part.alone_since is not None:
             return self.throttled_alone(part, verdict)
         if part.failures == 2 and pause.left > 0 and not self.parts.parked:  # else another part lets them
@@ -279,7 +279,7 @@ class Failures:
         pause = self.pause
         others_pass = self._count_failure(part, verdict)
         part.by_chance += 1
-        no_chance = part.halved or pause.share.is_no_chance(part.by_chance)
+        no_chance = part.halved or pause.share.exceeds_chance(part.by_chance)
         # Of what passes after the first failure nothing points to an outage, even if nothing else is left.
         up = others_pass or pause.last_start > part.since
         if part.alone_since is not None or (up and no_chance):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import socket
@@ -33,15 +32,6 @@ _FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": 
 _MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
-_BY_NUMBER: Final = {
-    errno.ECONNRESET: "the connection was reset",
-    errno.ECONNABORTED: "the connection was aborted",
-    errno.EPIPE: "the connection was closed at the other end",
-    errno.ENETUNREACH: "the network is unreachable",
-    errno.EHOSTUNREACH: "the host is unreachable",
-    errno.ETIMEDOUT: "timed out",
-}
-
 _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "the name was not found"),
     (aiohttp.ConnectionTimeoutError, "timed out"),
@@ -223,7 +213,7 @@ def _describe_error(error: BaseException) -> str:
     error = cause if isinstance(cause, OSError) else error
     number = getattr(error, "errno", None)
     if isinstance(number, int) and number > 0:
-        return _BY_NUMBER.get(number) or os.strerror(number).lower()
+        return os.strerror(number).lower()
     if isinstance(error, ConnectionError):
         return "the connection was lost"
     return f"the connection failed ({type(error).__name__})"

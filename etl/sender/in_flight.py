@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..model import Chunk
 from ..run_events import Timing, percentile
-from .parts import ChunkInFlight, Commit, Outcome, Part, Slot, SlotState, handed_back, only, places
+from .parts import ChunkInFlight, Commit, Outcome, Part, Slot, SlotState, handed_back, places, selected
 from .user_order import Chosen, HotUsers, UserOrder
 
 # The objects of a chunk of one row, and of what carries it; about.
@@ -108,7 +108,7 @@ class PartsInFlight:
         self._end(part, outcome)
         if outcome.rejects and self.hot_users:
             # Rows that wait for a user whose time is over have their end without a request.
-            for key in part.keys[self.hot_users.over(part.keys), 0].tolist():
+            for key in part.keys[self.hot_users.expired(part.keys), 0].tolist():
                 self._proceed_all(one for one in self._order.queue(key) if not one.begun)
 
     def _proceed_all(self, some: Iterable[Part]) -> None:
@@ -123,8 +123,8 @@ class PartsInFlight:
         elif self._stopping():
             pass
         elif part.parked:
-            if (over := hot.over(part.keys)).any():
-                hopeless = self.split(part, over)
+            if (expired := hot.expired(part.keys)).any():
+                hopeless = self.split(part, expired)
                 hopeless.begun = hopeless.given_up = True
                 reason = f"not sent, as the server kept refusing this user: {hot.message(hopeless.keys)}"
                 self._end(hopeless, handed_back(hopeless.sent, "transient", reason, "unsent"))
@@ -140,7 +140,7 @@ class PartsInFlight:
             if slow_part is not part:
                 self._send(part)
             else:  # it owns what it has, and what isn't sent of its chunk is committed at once
-                part.sent = only(part.sent, np.arange(part.users))
+                part.sent = selected(part.sent, np.arange(part.users))
                 if (unsent := part.chunk.take_unsent()) is not None:
                     self.spawn(part.chunk.commit(unsent, Outcome()))
                 part.chunk.detach()

@@ -180,7 +180,7 @@ class Part(Claim):
     def divide(self, chosen: Chosen) -> Self:
         """Take out some identifications, none of which has its end."""
         other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
-        other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
+        other.sent, self.sent = (selected(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
         self.chunk.detach()
         if self.state is not None:
             self.chunk.slot.move(None, self.state)
@@ -202,7 +202,7 @@ def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.setdiff1d(np.arange(count), np.concatenate(taken), assume_unique=True)
 
 
-def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
+def selected(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     """The identifications at the ascending positions `chosen`; the same bytes for each as before.
 
     The result owns its bytes and rows, so that holding a few identifications holds no batch.

@@ -20,10 +20,10 @@ from .rate import AdaptiveRate, RateLimiter
 from .user_order import HotUsers
 
 # So many parts, with so many bytes, may be parked before no chunk is begun any more.
-MOST_PARKED: Final = 4096
-MOST_PARKED_BYTES: Final = 64 << 20
+_MOST_PARKED: Final = 4096
+_MOST_PARKED_BYTES: Final = 64 << 20
 # So long requests in flight may take to end when the sender can't go on.
-GRACE_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 2.0
 
 
 class Sender:
@@ -35,8 +35,8 @@ class Sender:
     without a success it gives up. `record` remembers whose requests are in flight. `resent` is how many of
     the chunks may have been taken before. `stopped` is set once the sender is stopping, for whatever reason.
 
-    An error lets the requests in flight end, but for no longer than `GRACE_SECONDS`, and is raised on the way
-    out: DestinationError, or the first one that was raised on committing.
+    An error lets the requests in flight end, but for no longer than `_GRACE_SECONDS`, and is raised on the
+    way out: DestinationError, or the first one that was raised on committing.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Sender:
         """
         parts, times = self._parts, self._times
         while not self.stopping and not (
-            times.free and len(parts.parked) < MOST_PARKED and parts.parked_bytes < MOST_PARKED_BYTES
+            times.free and len(parts.parked) < _MOST_PARKED and parts.parked_bytes < _MOST_PARKED_BYTES
         ):
             times.note("held_back", times.free > 0)
             self._changed.clear()
@@ -181,6 +181,6 @@ class Sender:
         self.stop()
         if self._error is None:
             self._error = error
-            grace = GRACE_SECONDS if isinstance(error, EtlError) else 0.0
+            grace = _GRACE_SECONDS if isinstance(error, EtlError) else 0.0
             loop = asyncio.get_running_loop()
             loop.call_later(grace, lambda: [task.cancel() for task in self._tasks])

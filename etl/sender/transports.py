@@ -104,7 +104,6 @@ class IdentifyTransport(HttpTransport):
     # An answer is a word or a short JSON; anything longer isn't worth the memory.
     most_answer_bytes = 64 * 1024
     classify = staticmethod(classify_response)
-    _prefix = b""
 
     @staticmethod
     def encoding(run_id: str, splice: Splice | None = None) -> Encoding:
@@ -113,8 +112,8 @@ class IdentifyTransport(HttpTransport):
 
     async def pack(self, body: Body) -> Body:
         """The form. A body that stands somewhere as a whole is sent from there; others are put together."""
-        self._prefix = self._prefix or b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
-        return (self._prefix, *body) if len(body) == 1 else (b"".join((self._prefix, *body)),)
+        form = (b"api_key=" + quote(self._key, safe="").encode() + b"&identification=", *body)
+        return form if len(body) == 1 else (b"".join(form),)
 
 
 class BatchTransport(HttpTransport):

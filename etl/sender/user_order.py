@@ -242,7 +242,7 @@ class HotUsers:
         found = [self._users.get(key) for key in keys[:, 0].tolist()] if self._users else [None]
         return None if None in found else max((hot.since for hot in found if hot), default=None)
 
-    def over(self, keys: Keys) -> Chosen:
+    def expired(self, keys: Keys) -> Chosen:
         """Which of these identifications are of throttled users whose time is over; shape (k,)."""
         found = self.known(keys) if self._users else np.zeros(len(keys), np.bool_)
         for place in np.flatnonzero(found).tolist():

@@ -254,10 +254,10 @@ class FinalChanges(ExitStack):
             return
         self._touched.add(seen.positions[rows][differs.any(axis=2)])
         # Of these, unchanged rows count as well: they may be the last.
-        told = counts & self._touched.has(seen.positions)
-        self._users.add(seen.positions[told[:, 0], 0])
+        relevant = counts & self._touched.has(seen.positions)
+        self._users.add(seen.positions[relevant[:, 0], 0])
         if not self._every.all():
-            self._judge(seen, np.flatnonzero(told), ids)
+            self._note_last_rows(seen, np.flatnonzero(relevant), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
@@ -318,7 +318,7 @@ class FinalChanges(ExitStack):
             fingerprints = seen.fingerprints[rows] * self._every
             self._rows.add(seen.keys[rows, entries], binary_column(fingerprints))
 
-    def _judge(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
+    def _note_last_rows(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
         """Of each entry and column the last row that gives it counts. `cells` are numbers in (n, w)."""
         positions = seen.positions.ravel()[cells]
         rows, entry = np.divmod(cells, seen.positions.shape[1])

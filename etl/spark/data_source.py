@@ -52,7 +52,7 @@ class PropsyncDataSource(DataSource):
 
 
 @dataclass(frozen=True)
-class TaskMessage(WriterCommitMessage):
+class _TaskMessage(WriterCommitMessage):
     """What a task tells the driver."""
 
     result: TaskResult
@@ -64,20 +64,20 @@ class PropsyncWriter(DataSourceArrowWriter):
     def __init__(self, order: WriteOrder) -> None:
         self._order = order
 
-    def write(self, iterator: Iterator[pa.RecordBatch]) -> TaskMessage:
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> _TaskMessage:
         """Send the rows of one partition. Raises PropsyncSparkError, which fails the task."""
         context = TaskContext.get()
         assert context is not None  # noqa: S101 - Spark calls this in a task
         refuse_speculation(context.getLocalProperty("spark.speculation"))
         try:
             place = context.partitionId(), context.taskAttemptId()
-            return TaskMessage(send_partition(self._order, *place, iterator))
+            return _TaskMessage(send_partition(self._order, *place, iterator))
         except (EtlError, PropsyncSparkError) as error:
             raise PropsyncSparkError(str(error)) from None
 
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
         """Print the summary of all tasks. Raises PropsyncSparkError for what only the whole shows."""
-        results = [one.result for one in messages if isinstance(one, TaskMessage)]
+        results = [one.result for one in messages if isinstance(one, _TaskMessage)]
         limit, total = self._order.settings.max_rejects, self._sum(results)
         if limit.exceeded(total.rejected, total.rows, ended=True):
             raise PropsyncSparkError(
@@ -100,7 +100,7 @@ class PropsyncWriter(DataSourceArrowWriter):
         return sum((one.tally for one in results), Tally())
 
     def _end(self, outcome: str, messages: list[WriterCommitMessage | None]) -> None:
-        order, results = self._order, [one.result for one in messages if isinstance(one, TaskMessage)]
+        order, results = self._order, [one.result for one in messages if isinstance(one, _TaskMessage)]
         if order.rate is not None:
             order.rate.stop()
         remove_leftovers(order, results)

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from ..model import Chunk, Reject, Tally
 from ..pipeline.row_pipeline import RowPipeline
 from ..pipeline.send_loop import committed_rows
+from ..pipeline.settings import make_transport
 from ..reader import open_source
 from ..sender import Outcome, RateLimiter, Sender
-from ..sender.transports import TRANSPORTS
 from .rate_server import SharedRate
 from .write_order import PropsyncSparkError, WriteOrder
 
@@ -87,13 +87,7 @@ class _Task:
         own_id = blake2b(f"{order.run_id}/{self._partition}".encode(), digest_size=16).hexdigest()
         source = open_source([self._checked(batches)])
         pipeline = RowPipeline(job, source, run_id=own_id, limits=order.limits)
-        transport = TRANSPORTS[job.destination.transport](
-            job.destination.endpoint,
-            order.key,
-            connections=settings.concurrency,
-            allow_http=settings.allow_http,
-            trust_status=job.destination.trust_status,
-        )
+        transport = make_transport(job, order.key, settings)
         with ExitStack() as stack:
             rate: RateLimiter | None = None
             if order.rate is not None:

@@ -12,7 +12,7 @@ import click
 from ...errors import UsageError
 from ...text import shell_word
 from ..console import current, is_stdout, write_output
-from ..options import PATH, command, spare_inputs
+from ..options import PATH, check_outputs, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     output = None if is_stdout(output) else output
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
-    spare_inputs({"output": output}, sources)
+    check_outputs({"output": output}, sources)
     if output is not None:
         check_writable(output)
     with reading_progress() as progress:
