@@ -1,4 +1,4 @@
-"""One request over the network, and its answer or what went wrong. The only home of aiohttp as a client."""
+"""One request over the network, and its answer or its error. The only user of aiohttp as a client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .proxy import proxy_for
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
-# gzip or zlib, as the header of the data tells; and deflate without any.
+# gzip or zlib, by the header of the data; and deflate without a header.
 _WITH_HEADER: Final = 32 + zlib.MAX_WBITS
 _BARE: Final = -zlib.MAX_WBITS
 _FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
@@ -41,7 +41,7 @@ _BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientResponseError, "what came back is not HTTP"),
 )
 
-# What comes of a request; `TryAgain` where there is no answer, and in doubt unless it was never sent.
+# The result of a request; `TryAgain` if there is no answer, in doubt unless it was never sent.
 Answer: TypeAlias = Response | TryAgain | Stop
 
 
@@ -49,7 +49,7 @@ class HttpSession:
     """Requests to paths of `endpoint`, over a pool of at most `connections` connections.
 
     Use it as an asynchronous context manager. Every request has `headers`. `secrets` and the proxy's password
-    never show in messages. So much of an answer is read as `most_answer_bytes`. Raises UsageError for an
+    never show in messages. At most `most_answer_bytes` of an answer are read. Raises UsageError for an
     endpoint or a proxy that can't be used.
     """
 
@@ -100,7 +100,7 @@ class HttpSession:
                 # A proxy that tunnels reads it before; any other one reads it here and takes it out.
                 **({} if tunnelled else login),
             },
-            # The environment's proxy was read already, and its ~/.netrc has no business here.
+            # The proxy was read above, and ~/.netrc must not be used.
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -193,7 +193,7 @@ class _Pieces(aiohttp.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-# --- errors, in words of our own: a library's text names its insides ------------------------------------
+# --- errors in plain words, as the texts of libraries name their internals --------------------------------
 
 
 def _describe_error(error: BaseException) -> str:
@@ -228,7 +228,7 @@ def _certificate_fault(error: BaseException) -> str | None:
     return next(filter(None, said), "it could not be verified") if faults else None
 
 
-# --- answers that come compressed, though they were not asked to: only a proxy or relay does that ---------
+# --- answers that a proxy or relay compressed, though nothing asked for it ----------------------------------
 
 
 def decompressed(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:

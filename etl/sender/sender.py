@@ -1,6 +1,6 @@
-"""Sends chunks: a bounded number of them at once, and for each user one after the other.
+"""Sends chunks: a bounded number of them at once, and the rows of each user in order.
 
-After an error the requests in flight are let end, as it would be unknown otherwise what became of them.
+After an error the requests in flight may end, as their outcome would be unknown otherwise.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .parts import Commit
 from .rate import AdaptiveRate, RateLimiter
 from .user_order import HotUsers
 
-# So many parts, with so many bytes, may be parked before no chunk is begun any more.
+# No chunk begins while so many parts, or so many bytes of them, are parked.
 _MOST_PARKED: Final = 4096
 _MOST_PARKED_BYTES: Final = 64 << 20
-# So long requests in flight may take to end when the sender can't go on.
+# How long requests in flight may take to end when the sender can't go on.
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -125,7 +125,7 @@ class Sender:
             parts.take(chunk, commit)
 
     async def drain(self) -> None:
-        """Wait until every row that was given has its end and is committed, or the sender has stopped."""
+        """Wait until every row has its outcome and is committed, or the sender has stopped."""
         while self._parts.unanswered and not self.stopping:
             self._changed.clear()
             await self._changed.wait()
@@ -143,7 +143,7 @@ class Sender:
 
     @property
     def stopping(self) -> bool:
-        """Whether the sender was told to stop, or can't go on."""
+        """Whether the sender stops, or can't go on."""
         return self._pause.stopping
 
     def read_meter(self) -> Tally:
@@ -177,7 +177,7 @@ class Sender:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """Stop because of an error; one that is none of ours ends all at once."""
+        """Stop because of an error; requests in flight may end only if it is an EtlError."""
         self.stop()
         if self._error is None:
             self._error = error

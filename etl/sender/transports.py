@@ -52,7 +52,7 @@ class HttpTransport(ABC):
         trust_status: bool = False,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> None:
-        # Imported here: aiohttp takes 0.14 s, and a plan, which asks for the encoding, sends nothing.
+        # Imported here: aiohttp takes 0.14 s, and a plan, which uses the encoding, sends nothing.
         from .http import HttpSession
 
         self._key = key
@@ -111,7 +111,7 @@ class IdentifyTransport(HttpTransport):
         return FormEncoding(splice)
 
     async def pack(self, body: Body) -> Body:
-        """The form. A body that stands somewhere as a whole is sent from there; others are put together."""
+        """The form. A body in one piece is not copied; others are joined."""
         form = (b"api_key=" + quote(self._key, safe="").encode() + b"&identification=", *body)
         return form if len(body) == 1 else (b"".join(form),)
 

@@ -1,6 +1,6 @@
-"""Rows on their way to a file sorted by key, when they may be more than memory can hold.
+"""Buffers rows for a file sorted by key, on disk if they don't fit in memory.
 
-They are sorted into buckets by the highest bits of the key, so that the rows of any range of buckets can be
+Rows are sorted into buckets by the highest bits of the key, so that the rows of any range of buckets can be
 read back alone, in the order in which they were added.
 """
 
