@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and how they become a job, a source and settings."""
+"""The arguments and options that several commands share; and the job, source and settings made of them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 _Decorator: TypeAlias = Callable[[Any], Any]
 
-# Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
+# Options that are paths, relative to the job file in it; and those that say where `run` writes what.
 _PATHS = {
     name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "output", "page", "folder", "list"}
 }
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
 # The variables that count in every command.
 _VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
-_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
+_FILES = ("output", "save", "report", "rejects", "metrics_file")  # options whose files are replaced
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -60,7 +60,7 @@ def parse_rate(text: str) -> float:
 
 
 def parse_endpoint(text: str) -> str:
-    """Read a base URL or the name of a region; a wrong one isn't shown, as it may hold a password."""
+    """Read a base URL or the name of a region; messages don't show it, as it may hold a password."""
     from ..job.words import endpoint
 
     try:
@@ -100,14 +100,14 @@ def parse_reject_limit(text: str) -> RejectLimit:
 
 
 def parse_rejects_path(text: str) -> Path:
-    """Read the name of a file for rejects, which tells their format."""
+    """Read the name of a file for rejects; its ending is their format."""
     if not re.fullmatch(PATTERNS["list"][0], text):
         raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, which tells the format")
     return Path(text)
 
 
 def parse_notify(text: str) -> Target:
-    """Read whom to tell of a run; from now on no message shows the URL."""
+    """Read the URL to notify of a run; from now on no message shows it."""
     from ..listeners.notifier import notify_target
 
     try:
@@ -152,16 +152,16 @@ def switch(flag: str, text: str, *name: str) -> _Decorator:
 def command(name: str, *, variables: bool = False, **more: Any) -> _Decorator:
     """Make a command of click whose docstring is its help.
 
-    The first paragraph that has indented lines, such as examples, stands below the options with all that
-    follows; such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE stand for options
-    that are not given.
+    The first paragraph with indented lines, such as examples, stands below the options with all that follows;
+    such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE replace options that are
+    not given.
     """
 
     def decorate(function: Any) -> Any:
-        told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-        first = next((place for place, paragraph in enumerate(told) if "\n  " in paragraph), len(told))
-        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
-        texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
+        text = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        first = next((place for place, paragraph in enumerate(text) if "\n  " in paragraph), len(text))
+        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in text[first:])
+        texts: dict[str, Any] = {"help": "\n\n".join(text[:first]), "epilog": "\n\n".join(below)}
         make: _Decorator = click.command(name, **texts, **more)
         made = make(function)
         for key, parameter in _with_keys(made) if variables else ():
@@ -181,7 +181,7 @@ PATH, OUTPUT = click.Path(path_type=Path), _OutputFile(path_type=Path)
 JOB = click.argument("job", type=PATH)
 JOB_AND_SOURCES = with_options(JOB, click.argument("sources", nargs=-1, metavar="[SOURCE]..."))
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
-# What an option of a kind takes, and how its help calls that.
+# The metavar and the type of each kind of option.
 _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
     "rate": ("N|max", parse_rate),
     "share": ("P%", parse_percent),
@@ -200,7 +200,7 @@ _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
 
 
 def form_of(one: RunOption) -> tuple[str | None, Any]:
-    """Return how the help calls the value of an option, and what reads its text."""
+    """Return the metavar of an option, and what reads its text."""
     if one.kind == "count":
         return "N", click.IntRange(1, one.most)
     choices = None, click.Choice(one.kind.split("|"))
@@ -224,7 +224,7 @@ def run_options(*names: str) -> _Decorator:
 STATE_DIR, PLACES = run_options("state_dir"), run_options(*_VARIABLES)
 
 
-# --- what they become -------------------------------------------------------------------------------------
+# --- options to a job, a source and settings --------------------------------------------------------------
 
 
 def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
@@ -236,7 +236,7 @@ def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
 
 
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
-    """Load the job; return it, and these flags with the options of its `run` where nobody gave others."""
+    """Load the job; return it, and these flags with the values of its `run` for options not given."""
     from ..errors import Fault, JobError
     from ..job.spec import Job
 
@@ -257,7 +257,7 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
 
 
 def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
-    """Find out what a short command needs of a job: what a run left of it, or else by loading it."""
+    """Find out what a short command needs of a job, from the state folder, or else by loading it."""
     from ..job.known_job import KnownJob
 
     known = KnownJob.find(job_file, state_dir, os.environ)
@@ -281,7 +281,7 @@ def check_outputs(
     inputs = {job_file: "the job file"} if job_file else {}
     folder = job.folder if job and not sources else Path()
     for place in sources or (job.source if job else ()):
-        with suppress(EtlError):  # what is wrong with a source is told when it is opened
+        with suppress(EtlError):  # it is raised again when the source is opened
             found = [] if "://" in place else find_files(place, folder)
             inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
     for name, path in outputs.items():

@@ -30,7 +30,7 @@ Level: TypeAlias = Literal["info", "warning", "error"]
 _ENDS: Final[Mapping[str, Level]] = {"stopped": "error", "interrupted": "warning"}
 
 
-# --- on a terminal, by rich, which nobody else waits for ---------------------------------------------------
+# --- on a terminal, by rich, which is imported only here ---------------------------------------------------
 
 
 def has_cursor(stream: TextIO) -> bool:
@@ -168,7 +168,7 @@ class NotebookListener:
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
-        from html import escape  # as with rich, a log line doesn't wait for it
+        from html import escape  # here, as with rich
 
         self._progress.note(event)
         match event:

@@ -1,4 +1,4 @@
-"""The metrics of a run: in a file in Prometheus' text format, and over OTLP, there with a span of the run."""
+"""The metrics of a run: a file in Prometheus' text format; and over OTLP, with a span of the run."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _COSTS: Final = {
 
 @dataclass(slots=True)
 class MetricValues:
-    """What is measured: the run's `summary` so far, and whether it is `running`.
+    """The measured values: the run's `summary` so far, and whether it is `running`.
 
-    `seconds` are those of this process, which `began` at that moment of a clock that never goes back; times
-    are in seconds since the epoch. `exit_code` and `last_run` are those of the latest run that ended, and
+    `seconds` are those of this process, which `began` at that time of a monotonic clock; other times are in
+    seconds since the epoch. `exit_code` and `last_run` are those of the latest run that ended, and
     `successes` has the time of the last success by the names of jobs.
     """
 
@@ -90,10 +90,9 @@ class MetricValues:
 class MetricsListener:
     """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
-    The time of the last success is read from the file that is there, so that it survives runs that
-    fail; and how the last run ended, until this one has.
-    Raises UsageError or StateError at once if the file can't be written, and StateError on a later write
-    that fails.
+    The time of the last success is read from the existing file, so that it survives runs that fail; and so is
+    the end of the last run, until this one ends. Raises UsageError or StateError at once if the file can't be
+    written, and StateError on a later write that fails.
     """
 
     def __init__(self, path: Path, *, clock: RunClock = CLOCK) -> None:
@@ -140,7 +139,7 @@ def metrics_text(values: MetricValues) -> str:
 
 
 def metric_families(values: MetricValues) -> Iterator[_Family]:
-    """Return every family that has a value or always is there."""
+    """Yield every family of metrics, but for optional ones without a value."""
     from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
     summary, tally = values.summary, values.summary.tally
@@ -242,7 +241,7 @@ class TelemetryListener:
                 raise StateError("the telemetry of the run was not delivered to the OTLP endpoint")
 
     def _observe(self) -> None:
-        """Have an instrument for each family of metrics that there is by now."""
+        """Create an instrument for each family of metrics that has none yet."""
         import logging
 
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter

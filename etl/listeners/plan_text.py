@@ -1,4 +1,4 @@
-"""A plan in words, of its JSON object: lines of text, and a saved plan for its review, also as Markdown."""
+"""A plan as lines of text, made of its JSON object; and a saved plan for review, also as Markdown."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def other_rates(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def distinct_of(found: Mapping[str, Any]) -> str:
-    """How many distinct values there are; "over" where they were too many to be counted."""
+    """How many distinct values there are; ">" stands before it if there were too many to count."""
     return f"{found['distinct']:,}" if found["distinct_is_exact"] else f">{found['distinct'] - 1:,}"
 
 
@@ -64,7 +64,7 @@ def value_text(value: object) -> str:
 
 
 def options_text(options: Mapping[str, Any] | str) -> str:
-    """How a value is made from its column, in the words of the job file; what is in words stays."""
+    """How a value is made from its column, in the words of the job file; a text stays as it is."""
     if isinstance(options, str):
         return options
 
@@ -162,7 +162,7 @@ def _fault_lines(title: str, found: list[dict[str, Any]]) -> Iterator[Line]:
 
 
 def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) -> str:
-    """The most frequent values with their counts, as many as there is room for; unlike ones as an example."""
+    """The most frequent values with their counts, as far as they fit; one example if all are distinct."""
     pairs = [(one["value"], one["count"]) for one in found["values"]]
     write = one_line if quoted else value_text
     if not pairs:

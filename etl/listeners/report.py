@@ -1,4 +1,4 @@
-"""A run, or what it would do, as one HTML page that needs nothing but itself: no network, no script."""
+"""A run or a plan as one self-contained HTML page, without network and scripts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_SHOWN: Final = 200  # of properties and of kinds of faults of a plan; the 
 
 
 def _harmless(value: object) -> object:
-    """Replace what can't be printed; marks that turn the reading direction would survive escaping."""
+    """Replace what can't be printed: marks that change the reading direction would survive escaping."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -105,7 +105,7 @@ def report_page(record: RunRecord, *, command: str | None = None, past: Sequence
 
 
 def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
-    """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
+    """The seconds of each wait and each stage, and the length of each bar in %."""
     seconds, found = seconds_by(timing), []
     for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
         own = {names[name]: seconds[name] for name in names if seconds.get(name, 0.0) >= _LEAST_SECONDS}
@@ -133,7 +133,7 @@ def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[
 
 
 def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
-    """Share BAR_WIDTH out: every part that isn't empty can be seen, and together they fill the bar."""
+    """Divide BAR_WIDTH among the parts, so that each that isn't empty can be seen."""
     parts = {kind: count for kind, count in counts.items() if count > 0}
     if not parts:
         return {"open": float(BAR_WIDTH)}
@@ -146,7 +146,7 @@ def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def plan_page(plan: Mapping[str, Any]) -> str:
-    """The page of a plan, given as its JSON object: for the one who decides whether it is sent."""
+    """The page of a plan, given as its JSON object."""
     return PAGES.get_template("plan.html").render(
         plan=plan,
         counts={end: plan[end] for end in ROW_ENDS},
@@ -164,7 +164,7 @@ def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
 
 
-# --- how it went over time ------------------------------------------------------------------------------
+# --- plots over time ------------------------------------------------------------------------------------
 
 
 # A line's name, its style, and its value at the end of each interval; None where nothing is known.
@@ -172,7 +172,7 @@ _Line = tuple[str, str, list[float | None]]
 
 
 def timeline_of(record: RunRecord) -> dict[str, Any] | None:
-    """The plots of a run, for the template; None if it was too short to tell.
+    """The plots of a run, for the template; None if it was too short.
 
     `plots` have one axis from 0 to `most`, a text, and `lines` with name, style and points. The `pauses`
     (place and width) lie behind each of them. `rows` are those of a table with `heads`: until when, and the
@@ -234,7 +234,7 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
 
 
-# --- what the templates call -----------------------------------------------------------------------------
+# --- functions of the templates --------------------------------------------------------------------------
 
 _WORDS: Final = (address, answer_time, brief, by_count, counted, options_text, per_second, share, size, span)
 PAGES.filters |= {function.__name__: function for function in _WORDS}

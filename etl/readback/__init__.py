@@ -1,4 +1,4 @@
-"""What the destination itself says: users of an export read back, and its limits found out."""
+"""Asks the destination itself: reads users of an export back, and finds out its limits."""
 
 from .probe import probe_key, probe_limits
 from .verify import Verified, reading_endpoint, verify_job

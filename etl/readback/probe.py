@@ -1,4 +1,4 @@
-"""`probe`: whether the API key works, and in which region; and what the Identify API takes and does."""
+"""`probe`: whether and in which region the API key works; and what the Identify API takes and does."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def probe_limits(
 
 
 async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[PendingQuestion], float]:
-    """Ask as much as the budget allows: what is known at once, what is to be read back, and written when."""
+    """Ask as much as the budget allows; the answers, the questions to be read back, and their time."""
     found: dict[str, Finding] = {}
     later: list[PendingQuestion] = []
     written = 0.0
@@ -157,17 +157,17 @@ async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Pend
     return found, later, written
 
 
-# --- what no page says, and how each question is answered ------------------------------------------------
+# --- the questions, which Amplitude's pages leave open ---------------------------------------------------
 
-# Questions whose answer shows in a profile alone only write here; what they wrote is read back together, once
-# Amplitude has had the time to show it.
+# If only a profile shows the answer, a question only writes; all profiles are read back together, once
+# Amplitude has had the time to show them.
 
 
 @dataclass(frozen=True, slots=True)
 class PendingQuestion:
-    """A question that was asked of a user; `conclude` reads the answer off what `users` then are.
+    """A question whose answer `conclude` finds in the profiles of `users`, read back later.
 
-    There are none where the request was refused.
+    There are no users if the request was refused.
     """
 
     question: str
@@ -175,7 +175,7 @@ class PendingQuestion:
     conclude: Callable[..., Finding]
 
     async def answer(self, reader: ProfileReader | None, unread: str) -> Finding:
-        """The answer, read back now; `unread` says why there is no reader."""
+        """Read the profiles back and answer; `unread` is the evidence if there is no reader."""
         if not self.users:
             return Finding("refuses", "it was refused")
         if reader is None:
@@ -218,7 +218,7 @@ def _as_limit(taken: int, refused: int | None, noun: str) -> Finding:
 
 
 async def ask_at_once(session: ProbeSession) -> dict[str, Finding]:
-    """The questions that the status alone answers."""
+    """Ask the questions that the status of an answer decides."""
     body = session.body([user_item("gzip")])
     zipped = await session.takes(gzip((body,)), {"Content-Encoding": "gzip"}, refusal="gzip")
     longest = len(PREFIX) + 100
@@ -233,7 +233,7 @@ async def ask_at_once(session: ProbeSession) -> dict[str, Finding]:
 
 
 async def ask_for_later(session: ProbeSession) -> list[PendingQuestion]:
-    """Write what the other questions are read off."""
+    """Write the updates of the questions that profiles answer."""
     token, now = secrets.token_hex(8), int(time.time() * 1000)
 
     def conclude(profile: UserProfile, *, meanings: Mapping[Any, str]) -> Finding:
@@ -267,7 +267,7 @@ async def ask_for_later(session: ProbeSession) -> list[PendingQuestion]:
 
 
 async def _ask_for_bad_item(session: ProbeSession, token: str) -> PendingQuestion:
-    """What becomes of a request of which one item is bad."""
+    """Ask what happens to a request with one bad item."""
     await session.takes_each(user_item("good", {"$set": {PROPERTY: "before"}}))
     good = user_item("good", {"$set": {PROPERTY: token}})
     bad = user_item("bad", {"$add": {PROPERTY: "no number"}})
@@ -284,7 +284,7 @@ async def _ask_for_bad_item(session: ProbeSession, token: str) -> PendingQuestio
 
 
 async def _ask_for_clearing(session: ProbeSession) -> PendingQuestion:
-    """What clears a field that isn't a property."""
+    """Ask what clears a field that isn't a property."""
     names = ("field", "empty", "null")
     await session.takes_each(*(user_item(name, {}, **{_FIELD: "1.0"}) for name in names))
     await session.takes_each(user_item("empty", {}, **{_FIELD: ""}), user_item("null", {}, **{_FIELD: None}))

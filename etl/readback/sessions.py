@@ -1,4 +1,4 @@
-"""Requests to a destination at a rate of its own: profiles read back, and what a probe asks."""
+"""Sessions that send requests at a rate of their own: to read profiles back, and for a probe."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ProfileReader(_PacedSession):
             self._resume = max(self._resume, clock.now() + wait)
 
 
-# --- of a probe -----------------------------------------------------------------------------------------
+# --- for a probe ----------------------------------------------------------------------------------------
 
 
 class BudgetSpentError(EtlError):
@@ -121,7 +121,7 @@ def user_item(name: str, properties: Mapping[str, Any] | None = None, **keys: An
 
 
 class ProbeSession(_PacedSession):
-    """Sends to `/identify` within the bounds above; `answers` has what each kind of refusal said."""
+    """Sends to `/identify` within the bounds above; `answers` has the text of each kind of refusal."""
 
     def __init__(self, endpoint: str, key: str, *, clock: Clock, allow_http: bool = False) -> None:
         self.requests = self.bytes = 0
@@ -163,9 +163,9 @@ class ProbeSession(_PacedSession):
         return verdict
 
     async def takes(self, body: bytes, headers: _Headers | None = None, *, refusal: str = "") -> bool:
-        """Whether a request is taken. Raises DestinationError where nothing is answered to any.
+        """Whether a request is taken. Raises DestinationError if no request gets an answer.
 
-        The words of the refusal are kept under a name.
+        The text of a refusal is kept in `answers` under the name `refusal`.
         """
         verdict = await self.send(body, headers)
         if isinstance(verdict, SlowDown | TryAgain):  # is it this request, or all?

@@ -1,4 +1,4 @@
-"""`verify`: random users of an export are read back and compared with what its rows leave."""
+"""`verify`: reads random users of an export back, and compares them with what its rows leave."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def _read(reader: ProfileReader, sample: UserSample) -> list[ProfileCompar
         async with reader, asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
                 tasks.create_task(read_some())
-    except ExceptionGroup as group:  # of all that stopped, the first says why
+    except ExceptionGroup as group:  # the first error is the cause of the others
         raise group.exceptions[0] from None
     if not known:
         raise DestinationError(

@@ -221,7 +221,7 @@ class HotUsers:
         return bool(self._users)
 
     def prove(self, keys: Keys, since: float, verdict: Failure) -> None:
-        """Note that others passed while requests of these users, keys (k, w), failed; the first note counts."""
+        """Note that others passed while requests of users (keys (k, w)) failed; the first proof counts."""
         hot = _Hot(since, describe(verdict), isinstance(verdict, SlowDown))
         for key in keys[:, 0].tolist():
             self._users.setdefault(key, hot)

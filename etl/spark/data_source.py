@@ -53,7 +53,7 @@ class PropsyncDataSource(DataSource):
 
 @dataclass(frozen=True)
 class _TaskMessage(WriterCommitMessage):
-    """What a task tells the driver."""
+    """The result that a task sends to the driver."""
 
     result: TaskResult
 
@@ -92,7 +92,7 @@ class PropsyncWriter(DataSourceArrowWriter):
         self._end("finished", messages)
 
     def abort(self, messages: list[WriterCommitMessage | None]) -> None:
-        """Print what arrived all the same."""
+        """Print what arrived in spite of the failure."""
         self._end("failed", messages)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What one task does: it maps, encodes and sends the rows of its partition, and counts what became of them.
+"""One task: it maps, encodes and sends the rows of its partition, and counts their outcomes.
 
 The run id comes from the driver, so an event has the same insert_id in every attempt of a task, and counts
 once over `transport: batch`. There is no checkpoint and no snapshot: Spark decides what is tried again, and
@@ -6,7 +6,7 @@ every row is sent.
 
 A task must have all rows of its users, which Spark's hash of the ids shows. `repartition(n, column)` puts a
 row into partition hash modulo n, with the 32-bit MurmurHash3 of
-`org.apache.spark.sql.catalyst.expressions.Murmur3Hash` (seed 42). A task is not told n. But n divides the
+`org.apache.spark.sql.catalyst.expressions.Murmur3Hash` (seed 42). A task doesn't know n. But n divides the
 difference between the hash and the partition's number for each of its rows, so their greatest common
 divisor is above that number, or the rows are not partitioned that way.
 """
@@ -180,7 +180,7 @@ class RejectsFile(AbstractContextManager["RejectsFile"]):
 
 
 def remove_leftovers(order: WriteOrder, results: list[TaskResult]) -> None:
-    """Remove the files of rejects that attempts left which do not count."""
+    """Remove the files of rejects of attempts that don't count."""
     if order.rejects_path is None:
         return
     system, folder = order.rejects_folder()
