@@ -34,7 +34,7 @@ COUNTS: Final = tuple(field.name for field in fields(Tally))
 # How many past runs are kept, each to another endpoint.
 _MOST_PAST: Final = 32
 _TOGETHER: Final = 6_000_000  # bytes of neighbouring chunks
-# In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be
+# In `run`, `finished` is 1 for a finished run, and 2 for a run that lacks only its snapshot, still to be
 # written. `unchanged` has a set of snapshot entries in one row. `SentFile` says what a row of `sent` is.
 _SCHEMA: Final = f"""
 BEGIN;

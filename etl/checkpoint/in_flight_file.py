@@ -90,8 +90,8 @@ class InFlightContents:
 class InFlightFile(AbstractContextManager["InFlightFile"]):
     """The file of an active run; only the event loop's thread may use it. Use it as a context manager.
 
-    On exit the slots of chunks are cleared whose every request was refused. Other slots stay: it is unknown
-    what their users have.
+    On exit the slots of chunks are cleared if all their requests were refused. Other slots stay: it is
+    unknown what their users have.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ def read_in_flight(path: Path) -> InFlightContents | None:
     return InFlightContents(replace(mark, unknown=bool(unknown)), commits, bool(finished), flights)
 
 
-def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
+def load_checkpoint(folder: StateDir, previous: InFlightContents | None) -> Checkpoint | None:
     """The checkpoint of a folder; None if there is none and none is missing.
 
     Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
@@ -226,10 +226,14 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
         found, problem = Checkpoint.load(folder.checkpoint), None
         if found is not None:
             progress = stack.enter_context(found).progress()
-            mine = left if left is not None and left.mark.run_id == progress.run_id else None
+            mine = previous if previous is not None and previous.mark.run_id == progress.run_id else None
             if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
                 problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
-        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
+        elif (
+            previous is not None
+            and not previous.finished
+            and (previous.commits or previous.flights or previous.mark.unknown)
+        ):
             problem = "is gone, and its run isn't finished"
         if problem is not None:
             raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
@@ -237,17 +241,17 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     return found
 
 
-def uncommitted_flights(left: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
+def uncommitted_flights(previous: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
     """The users in flight when the last process of a checkpoint's run ended; None if they are unknown."""
     progress = found.progress()
-    if left is None or left.mark.run_id != progress.run_id:
+    if previous is None or previous.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
-    if left.mark.unknown:
+    if previous.mark.unknown:
         return None
     ranges = RangeSet(found.committed(), found.held())
     flights = []
-    for flight in left.flights:
+    for flight in previous.flights:
         gaps = ranges.gaps(flight.file)
         if any(one.first < flight.stop and (one.stop is None or one.stop > flight.first) for one in gaps):
             if ranges.held(RowRange(flight.file, flight.first, flight.stop)) is not None:

@@ -37,7 +37,6 @@ _PATHS = {
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
 # The variables that count in every command.
 _VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
-_FILES = ("output", "save", "report", "rejects", "metrics_file")  # options whose files are replaced
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -102,7 +101,7 @@ def parse_reject_limit(text: str) -> RejectLimit:
 def parse_rejects_path(text: str) -> Path:
     """Read the name of a file for rejects; its ending is their format."""
     if not re.fullmatch(PATTERNS["list"][0], text):
-        raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, which tells the format")
+        raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, the formats of the list")
     return Path(text)
 
 
@@ -225,6 +224,8 @@ STATE_DIR, PLACES = run_options("state_dir"), run_options(*_VARIABLES)
 
 
 # --- options to a job, a source and settings --------------------------------------------------------------
+
+_FILES = ("output", "save", "report", "rejects", "metrics_file")  # options whose files are replaced
 
 
 def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:

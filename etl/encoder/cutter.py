@@ -23,11 +23,8 @@ _Sizes: TypeAlias = NDArray[np.int64]
 # or unchanged rows is committed bit by bit.
 _ROWS_PER_IDENTIFICATION: Final = 64
 _FAR: Final = 1 << 62
-_ENTRY: Final = 8  # about the bytes of an offset or a number, with its bit for null
 _OBJECT: Final = 300  # bytes of a reject without its texts
 _CHARACTER: Final = 4  # the most bytes that Python takes for one
-_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
-_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +154,10 @@ def _unmixed(keys: Keys) -> int:
 
 
 # --- the memory of a chunk beside its body, by row, so that borders don't depend on batches --------------
+
+_ENTRY: Final = 8  # about the bytes of an offset or a number, with its bit for null
+_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
+_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 
 
 def row_bytes(rows: pa.RecordBatch) -> _Sizes:

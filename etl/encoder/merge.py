@@ -30,14 +30,6 @@ _Numbers: TypeAlias = NDArray[np.float64]
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
 _DISTINCT = frozenset({"$preInsert", "$postInsert"})
 
-WHOLE_SHARE: Final = 1 << 40
-_MOST: Final = 2 * WHOLE_SHARE  # of one row; thousands of them can be added up
-# Below what the types hold: adding up in doubles, as is done here, is off by less than the difference.
-_MOST_INTEGER: Final = 9e18
-_MOST_FLOAT: Final = 1e308
-_DECIMAL_DIGITS: Final = 38
-_ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
-
 
 def group_users(identifications: pa.RecordBatch) -> _Indices:
     """Number the users 0..k-1 in order of appearance; shape (n,). Compares ids, not keys."""
@@ -157,6 +149,14 @@ def _key(value: object) -> object:
 
 
 # --- how many rows can be merged -------------------------------------------------------------------------
+
+WHOLE_SHARE: Final = 1 << 40
+_MOST: Final = 2 * WHOLE_SHARE  # of one row; thousands of them can be added up
+# Below what the types hold: adding up in doubles, as is done here, is off by less than the difference.
+_MOST_INTEGER: Final = 9e18
+_MOST_FLOAT: Final = 1e308
+_DECIMAL_DIGITS: Final = 38
+_ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
 
 
 def merge_shares(identifications: pa.RecordBatch) -> Shares | None:

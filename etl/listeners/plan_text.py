@@ -21,7 +21,6 @@ Table: TypeAlias = list[tuple[str, ...]]
 Style: TypeAlias = Literal["", "head", "bad", "warning", "soft"]
 WIDTH: Final = 80
 _MOST_ROWS: Final = 40
-_WIDEST: Final = 36  # columns of the name that begins a line of a review
 _LONG: Final = 60.0  # seconds from which on it matters when a run ends, and how long other rates take
 
 
@@ -179,6 +178,8 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
 
 
 # --- a saved plan ---------------------------------------------------------------------------------------
+
+_WIDEST: Final = 36  # columns of the name that begins a line of a review
 
 
 def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..run_events import Timing
 
 BAR_WIDTH: Final = 1000
-_PLOT_WIDTH, _PLOT_HEIGHT = 1000, 100
-_LEAST_POINTS: Final = 4
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
@@ -165,6 +163,9 @@ def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 # --- plots over time ------------------------------------------------------------------------------------
+
+_PLOT_WIDTH, _PLOT_HEIGHT = 1000, 100
+_LEAST_POINTS: Final = 4
 
 
 # A line's name, its style, and its value at the end of each interval; None where nothing is known.

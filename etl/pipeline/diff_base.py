@@ -271,16 +271,16 @@ def _unchanged(found: Checkpoint, base: DiffBase) -> BitSet | None:
 # --- a snapshot in doubt, and one removed -----------------------------------------------------------------
 
 
-def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:
+def invalidate_lost(folder: StateDir, previous: InFlightContents | None, job: Job) -> None:
     """Put all users in doubt whom a run with a lost checkpoint may have sent something.
 
     The snapshot keeps their keys, so that users who leave are still found. Raises StateError,
     StaleCheckpointError.
     """
-    if left is not None and left.finished:
+    if previous is not None and previous.finished:
         return
-    layout, number = layout_of(job.identification, job.changes), left.mark.number if left else 1
-    for endpoint in sorted({job.destination.endpoint, *([left.mark.endpoint] if left else [])}):
+    layout, number = layout_of(job.identification, job.changes), previous.mark.number if previous else 1
+    for endpoint in sorted({job.destination.endpoint, *([previous.mark.endpoint] if previous else [])}):
         own = destination_folder(folder, endpoint)
         with Snapshot.open(own.snapshot) or nullcontext() as old:
             if old is not None and (layout is None or old.mode != layout.mode):
@@ -345,10 +345,10 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
         own, layout = destination_folder(folder, job.destination.endpoint), diff_base.layout
         if layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
-        left = read_in_flight(folder.in_flight)
-        with load_checkpoint(folder, left) or nullcontext() as found:
+        previous = read_in_flight(folder.in_flight)
+        with load_checkpoint(folder, previous) or nullcontext() as found:
             if found is not None and not found.progress().finished:
-                in_flight = uncommitted_flights(left, found)
+                in_flight = uncommitted_flights(previous, found)
                 if found.arrived() or in_flight != ():
                     raise StaleCheckpointError(
                         f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as "

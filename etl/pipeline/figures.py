@@ -29,19 +29,6 @@ from .job_source import JobSource, original_values_of
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
 _TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
-ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
-_MOST: Final = 10  # texts that are kept where there are too many
-_BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
-_TYPES: Final = (
-    (pa.types.is_boolean, "true/false"),
-    (pa.types.is_integer, "whole number"),
-    (pa.types.is_floating, "number"),
-    (pa.types.is_decimal, "number"),
-    (pa.types.is_date, "date"),
-    (pa.types.is_timestamp, "date and time"),
-    (is_list, "list"),
-    (pa.types.is_struct, "object"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +51,9 @@ class _ColumnFaults:
 class Figures:
     """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
 
-    `rows` are those that aren't rejects. `hashed` are columns of which only hashes are sent: none of their
-    values is kept. `rejected` and `skipped` are by column ("" if it is no single one) and code; every fault
-    of a reject counts.
+    `rows` are those that aren't rejects. `hashed` are columns that are only sent hashed: none of their values
+    is kept. `rejected` and `skipped` are by column ("" if it is no single one) and code; every fault of a
+    reject counts.
     """
 
     def __init__(self, source: JobSource) -> None:
@@ -198,6 +185,17 @@ def options_of(spec: Any) -> dict[str, Any]:
 
 # --- one property -----------------------------------------------------------------------------------------
 
+_TYPES: Final = (
+    (pa.types.is_boolean, "true/false"),
+    (pa.types.is_integer, "whole number"),
+    (pa.types.is_floating, "number"),
+    (pa.types.is_decimal, "number"),
+    (pa.types.is_date, "date"),
+    (pa.types.is_timestamp, "date and time"),
+    (is_list, "list"),
+    (pa.types.is_struct, "object"),
+)
+
 
 @dataclass(slots=True)
 class _PropertyFigures:
@@ -254,6 +252,10 @@ def _type_word(column: pa.Array) -> str:
 
 
 # --- distinct values --------------------------------------------------------------------------------------
+
+ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
+_MOST: Final = 10  # texts that are kept where there are too many
+_BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
 
 
 class ValueCounts:

@@ -24,9 +24,6 @@ from ..subject import Subject
 from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
-# An hour less than the server remembers events, for the run itself.
-_REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
-
 Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
 
 
@@ -75,6 +72,9 @@ def decide(
 
 # --- messages about an unfinished run ---------------------------------------------------------------------
 
+# An hour less than the server remembers events, for the run itself.
+_REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
+
 
 def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
     """The hint if the decision is to stop; it advises to finish the run only if that is possible."""
@@ -105,13 +105,15 @@ def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     return text
 
 
-def lost_hint(job: Job, increments: Sequence[str], left: InFlightContents | None, *, same: bool) -> str:
+def lost_hint(job: Job, increments: Sequence[str], previous: InFlightContents | None, *, same: bool) -> str:
     """The hint for a lost checkpoint; `same`: this run would send what the lost one sent."""
-    if not increments and (left is None or not left.mark.counts):
+    if not increments and (previous is None or not previous.mark.counts):
         return "run with --restart: it begins anew, and what arrived before arrives once more, as it was"
-    rules = amplitude.TRANSPORT_RULES[job.destination.transport]
-    once = rules.counts_once and left is not None and not left.finished
-    if once and left is not None and time.time() - left.mark.began < _REMEMBERED_SECONDS:
+    counts_once = amplitude.TRANSPORT_RULES[job.destination.transport].counts_once
+    remembered = (
+        previous and not previous.finished and time.time() - previous.mark.began < _REMEMBERED_SECONDS
+    )
+    if counts_once and remembered:
         if same:
             return "run with --restart: the same events are sent again, and what had arrived counts once"
         return (
@@ -141,8 +143,8 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
 def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, rows: int | None = None) -> None:
     """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
 
-    `rows` None: they are counted, but for those of a stream. Raises UsageError for a stream of which more
-    than one row is required: it can't be counted first.
+    `rows` None: they are counted, but for those of a stream. Raises UsageError if more than one row
+    of a stream is required: it can't be counted first.
     """
     if minimum is not None and not source.repeatable and minimum.count not in {0, 1}:
         raise UsageError(

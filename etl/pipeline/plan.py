@@ -99,7 +99,7 @@ class Plan:
         """
 
         def shown(reject: Reject) -> dict[str, Any]:
-            """Where it is and why, but not where that may quote a value of which only a hash is sent."""
+            """Where it is, and why unless that may quote a value that is only sent hashed."""
             hidden = mask or any(fault.column in self.figures.hashed for fault in reject.faults)
             return {"source": reject.source, "row": reject.row, "reason": MASK if hidden else reject.reason}
 

@@ -29,10 +29,6 @@ from .row_pipeline import DeviceOwners, RowPipeline
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
-# Kept rows of several batches are joined up to this size, as mapping a batch has a fixed cost.
-_TOGETHER_ROWS: Final = 16_384
-_TOGETHER_BYTES: Final = 4 << 20
-_MOST_BYTES: Final = 256 << 20
 
 
 class Precheck:
@@ -138,6 +134,11 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
 
 # --- the rows that may be sent ----------------------------------------------------------------------------
 
+# Kept rows of several batches are joined up to this size, as mapping a batch has a fixed cost.
+_TOGETHER_ROWS: Final = 16_384
+_TOGETHER_BYTES: Final = 4 << 20
+_MOST_BYTES: Final = 256 << 20
+
 
 class ChangedRows(AbstractContextManager["ChangedRows"]):
     """Takes all batches of a source, compared in source order as if every difference were to be sent.
@@ -196,7 +197,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         last, schema = self._together[-1] if self._together else None, plain_schema(batch.rows.schema)
         other = last is not None and (last.file, self._schema) != (batch.file, schema)
         if other or (last is not None and paired and len(places)):
-            self._write()  # whose a device is, is learned batch by batch
+            self._write()  # the users of devices are learned batch by batch
         elif last is not None and not len(places) and not batch.rejects:
             self._together[-1] = replace(last, stop=batch.stop)
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -54,15 +55,16 @@ def first_rows(
     job: Job, source: Source, *, count: int | None, user: str | None = None
 ) -> Iterator[PreviewedRow]:
     """The first `count` identifications, or all; only those of a `user` (or device) if one is named."""
-    rows, left = JobSource(job, source), count
-    for mapped in map(rows.mapper.map, rows.read_all()):
+    rows = JobSource(job, source)
+
+    def found(mapped: Mapped) -> Iterator[PreviewedRow]:
         own = np.arange(len(mapped.kept))
         if user is not None:
             own = np.flatnonzero(_of_user(mapped.identifications, user))
-        yield from _previewed(rows, mapped, own[:left])
-        left = None if left is None else left - len(own)
-        if left is not None and left <= 0:
-            return
+        return _previewed(rows, mapped, own[:count])
+
+    batches = map(rows.mapper.map, rows.read_all())
+    return islice(chain.from_iterable(map(found, batches)), count)
 
 
 def sampled_rows(job: Job, source: Source, *, count: int, seed: int = 0) -> Iterator[PreviewedRow]:

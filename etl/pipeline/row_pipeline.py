@@ -181,7 +181,7 @@ class RowPipeline:
 
 
 def _with_ranges(batches: Iterable[Batch], ranges: Iterable[RowRange]) -> Iterator[tuple[RowRange, Batch]]:
-    """Each batch with every range of which it has rows; both ascend."""
+    """Each batch with every range that it has rows of; both ascend."""
     left = deque(ranges)
     for batch in batches:
         while left and left[0].stop is not None and left[0].stop <= batch.first:

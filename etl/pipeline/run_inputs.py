@@ -38,10 +38,6 @@ from .settings import Settings, at_endpoint, known_limits
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT: Final = 2
-_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
-# Reading so much takes less than a tenth of a second.
-_QUICK_BYTES: Final = 64_000_000
-_JOIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +124,8 @@ class JobFacts:
 
 # --- which bytes a run sends ------------------------------------------------------------------------------
 
+_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
+
 
 def entry_of(file: SourceFile) -> list[object]:
     """What identifies a file: its name, size, time and sample."""
@@ -189,6 +187,10 @@ def difference(
 
 
 # --- digests of whole files -------------------------------------------------------------------------------
+
+# Reading so much takes less than a tenth of a second.
+_QUICK_BYTES: Final = 64_000_000
+_JOIN_SECONDS: Final = 2.0
 
 
 def first_digests(source: Source, *, needed: bool) -> dict[int, str]:

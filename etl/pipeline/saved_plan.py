@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .run_inputs import RunInputs
 
 _FORMAT: Final = 1
-_MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
+_MOST_BEGUN: Final = 1000  # applied plans that the state folder remembers
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
 _FILE: Final = {"name": str, "bytes": (int, None), "sha256": str}

@@ -68,8 +68,8 @@ class Settings:
     `processes`, rows are read and encoded in one and sent by the other, if that is safe; None: if it pays.
     `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
     the known users; None: the usual ones of `diff_base`, if there are many users. `min_rows` None: one row,
-    if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
-    job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
+    if the last run had some. `on_source_change` decides about an unfinished run of another source or job;
+    None: it is given up, unless increments would count twice. `again` sends increments once more that
     the last run sent. `limit`: only so many rows, the first of the source, are sent; the next run sends the
     rest. `accept_rejects` ends a run that has rejects with exit code 0. `plan`: the file of a plan that is to
     be sent, exactly, or nothing.

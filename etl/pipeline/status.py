@@ -18,8 +18,6 @@ from ..state_files import is_there
 from ..tally import ROW_ENDS, RangeSet
 
 _MOST_REASONS: Final = 1_000
-# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
-_MOST_DESTINATIONS: Final = 8
 
 
 def status_of(job: KnownJob) -> dict[str, object]:
@@ -51,7 +49,7 @@ def status_of(job: KnownJob) -> dict[str, object]:
         run, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         total = None if run.finished else remembered_rows(folder.path)
         left = None if total is None else max(total - run.tally.rows, 0)
-        # An entry of one value is no file: it only tells one stream from another.
+        # An entry of one value is a stream, not a file.
         names = [entry[0] for entry in run.identity["source"] if len(entry) > 1]
         return found | {
             "status": "finished" if run.finished else "unfinished",
@@ -87,6 +85,9 @@ def _snapshot(path: Path) -> dict[str, object] | None:
 
 
 # --- the files of each destination ------------------------------------------------------------------------
+
+# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
+_MOST_DESTINATIONS: Final = 8
 
 
 def destination_folder(folder: StateDir, endpoint: str) -> StateDir:

@@ -40,8 +40,6 @@ from .prefetch import prefetched
 from .row_pipeline import HeldOf, RowPipeline
 
 _USER_EXAMPLES: Final = 3  # of users whose value of a property changes
-# In place of a file's name, since the rows of users who left are in no file.
-_SOURCE: Final = "users who left"
 
 
 # --- users who are new or changed -------------------------------------------------------------------------
@@ -169,6 +167,9 @@ def _value(group: FieldGroup, found: Any) -> object:
 
 
 # --- users who left ---------------------------------------------------------------------------------------
+
+# In place of a file's name, since the rows of users who left are in no file.
+_SOURCE: Final = "users who left"
 
 
 class RemovedUsers:

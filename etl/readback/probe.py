@@ -40,16 +40,6 @@ _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API 
 _NOT_ASKED: Final = "the probe had sent as much as it may before this question"
 _AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window")
 _LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field", "refusals")
-_MOST_ITEMS: Final = 4096
-_MOST_SIZE: Final = 2_000_000
-_LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
-_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000, _MOST_SIZE)
-_SIZES_TOGETHER: Final = 15_000_000  # bytes; the rest of what may be sent is for the other questions
-_STEP: Final = 1000  # bytes
-_BURST: Final = 60  # updates of one user
-_MOST_WAITS: Final = 60
-_FIELD: Final = "app_version"
-_OTHER: Final = f"{PROPERTY}_2"
 
 
 def probe_key(
@@ -158,9 +148,20 @@ async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Pend
 
 
 # --- the questions, which Amplitude's pages leave open ---------------------------------------------------
-
+#
 # If only a profile shows the answer, a question only writes; all profiles are read back together, once
 # Amplitude has had the time to show them.
+
+_MOST_ITEMS: Final = 4096
+_MOST_SIZE: Final = 2_000_000
+_LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
+_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000, _MOST_SIZE)
+_SIZES_TOGETHER: Final = 15_000_000  # bytes; the rest of what may be sent is for the other questions
+_STEP: Final = 1000  # bytes
+_BURST: Final = 60  # updates of one user
+_MOST_WAITS: Final = 60
+_FIELD: Final = "app_version"
+_OTHER: Final = f"{PROPERTY}_2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,6 @@ _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _Item = Mapping[str, Any]
 _Headers = Mapping[str, str]
-_Takes = Callable[[int], Awaitable[bool]]  # whether a request of that size is taken
 
 
 class _PacedSession(HttpSession):
@@ -183,8 +182,10 @@ class ProbeSession(_PacedSession):
         return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
 
 
-async def largest(takes: _Takes, likely: Sequence[int], most: int, step: int) -> tuple[int, int | None]:
-    """The largest size that is taken, as a multiple of `step` or a likely one; and one that isn't, if tried.
+async def largest(
+    takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
+) -> tuple[int, int | None]:
+    """The largest size that is taken, a multiple of `step` or a likely one; and one that isn't, if tried.
 
     It ends early where the budget is spent. What is taken at one size is taken at all smaller ones.
     """

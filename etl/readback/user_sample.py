@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.95
-_MOST_OLDER: Final = 8  # earlier values that are kept of a property
-_TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
-_LONG_LIST: Final = "a list with more characters than Amplitude keeps"
-_EARLIER: Final = "a later row of the user has an earlier time"
-_SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
 
 
 @dataclass(slots=True)
@@ -126,6 +121,12 @@ def right_at_least(right: int, wrong: int) -> float:
 
 
 # --- the expected profile --------------------------------------------------------------------------------
+
+_MOST_OLDER: Final = 8  # earlier values that are kept of a property
+_TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
+_LONG_LIST: Final = "a list with more characters than Amplitude keeps"
+_EARLIER: Final = "a later row of the user has an earlier time"
+_SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
 
 
 @dataclass(frozen=True, slots=True)

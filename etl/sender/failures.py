@@ -39,13 +39,6 @@ _SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
 # Steps of this share of a part never come back to places next to each other.
 _GOLDEN: Final = 0.6180339887
-# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
-# request as a whole. A 5xx may be chance, and a retry should send the same bytes: `FailureShare` decides when
-# it is not. In an outage nothing shows which it is: after so many failures a part may be halved.
-_THROTTLED_PATIENCE: Final = 3
-_FAILED_PATIENCE: Final = 10
-# If a part is throttled more often in a row than this, the cause isn't the rate of all requests.
-_RATE_PATIENCE: Final = 2
 
 
 # --- refused ---------------------------------------------------------------------------------------------
@@ -231,6 +224,14 @@ class Refusals:
 
 
 # --- failed ----------------------------------------------------------------------------------------------
+
+# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
+# request as a whole. A 5xx may be chance, and a retry should send the same bytes: `FailureShare` decides when
+# it is not. In an outage nothing shows which it is: after so many failures a part may be halved.
+_THROTTLED_PATIENCE: Final = 3
+_FAILED_PATIENCE: Final = 10
+# If a part is throttled more often in a row than this, the cause isn't the rate of all requests.
+_RATE_PATIENCE: Final = 2
 
 
 @dataclass(slots=True, eq=False)

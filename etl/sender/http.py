@@ -25,21 +25,8 @@ from .proxy import proxy_for
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
-# gzip or zlib, by the header of the data; and deflate without a header.
-_WITH_HEADER: Final = 32 + zlib.MAX_WBITS
-_BARE: Final = -zlib.MAX_WBITS
-_FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
-_MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
-_BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (aiohttp.ClientConnectorDNSError, "the name was not found"),
-    (aiohttp.ConnectionTimeoutError, "timed out"),
-    (TimeoutError, "no answer in time"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
-    (aiohttp.ClientPayloadError, "the answer broke off"),
-    (aiohttp.ClientResponseError, "what came back is not HTTP"),
-)
 
 # The result of a request; `TryAgain` if there is no answer, in doubt unless it was never sent.
 Answer: TypeAlias = Response | TryAgain | Stop
@@ -195,6 +182,15 @@ class _Pieces(aiohttp.Payload):
 
 # --- errors in plain words, as the texts of libraries name their internals --------------------------------
 
+_BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the name was not found"),
+    (aiohttp.ConnectionTimeoutError, "timed out"),
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+    (aiohttp.ClientPayloadError, "the answer broke off"),
+    (aiohttp.ClientResponseError, "what came back is not HTTP"),
+)
+
 
 def _describe_error(error: BaseException) -> str:
     """What an error of the network means."""
@@ -229,6 +225,12 @@ def _certificate_fault(error: BaseException) -> str | None:
 
 
 # --- answers that a proxy or relay compressed, though nothing asked for it ----------------------------------
+
+# gzip or zlib, by the header of the data; and deflate without a header.
+_WITH_HEADER: Final = 32 + zlib.MAX_WBITS
+_BARE: Final = -zlib.MAX_WBITS
+_FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
+_MOST_LAYERS: Final = 4
 
 
 def decompressed(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:

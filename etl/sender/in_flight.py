@@ -23,9 +23,6 @@ from .user_order import Chosen, HotUsers, UserOrder
 
 # About the memory of a chunk of one row, besides its body and rows.
 _FEW_ARRAYS: Final = 16 << 10
-# Latencies are counted in classes, each 3 % longer than the one before.
-_CLASS: Final = math.log(1.03)
-_SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class PartsInFlight:
@@ -182,6 +179,10 @@ class PartsInFlight:
 
 
 # --- the time of the slots -------------------------------------------------------------------------------
+
+# Latencies are counted in classes, each 3 % longer than the one before.
+_CLASS: Final = math.log(1.03)
+_SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class SlotTimes:

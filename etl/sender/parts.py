@@ -92,7 +92,7 @@ class ChunkInFlight:
             self._left = self._chunk.numbers
 
     def take_unsent(self) -> Chunk | None:
-        """Take its rows of which nothing is sent, to be committed first; None if there are none."""
+        """Take its rows that need no request, to be committed first; None if there are none."""
         if self._begun or not (self._chunk.rejects or self._chunk.unchanged):
             return None
         self.detach()

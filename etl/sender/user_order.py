@@ -20,8 +20,6 @@ Chosen = NDArray[np.bool_]
 _BUCKETS: Final = 1 << 21
 # Counts up to more claims than can be in flight. Small, for the processor's caches.
 _COUNT: Final = np.uint16
-# Of more hot users at once those that were found first are forgotten, and tried again.
-_MOST_HOT: Final = 100_000
 _ticket_of: Final = attrgetter("ticket")
 
 
@@ -193,6 +191,9 @@ def _buckets(keys: Keys) -> NDArray[np.intp]:
 
 
 # --- users whom the destination refuses ------------------------------------------------------------------
+
+# Of more hot users at once those that were found first are forgotten, and tried again.
+_MOST_HOT: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ class Differ:
         return nested_rows(columns)
 
     def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
-        """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.
+        """The fingerprints that the snapshot is to have of rows; `sent` (shape (k, p)) marks what is sent.
 
         Shape (k, p), or (k, 2p) where each of a row's entries has its own. In a cumulative column an entry
         gets all of a run's fingerprints or none: with a part of them it would differ the next night.

@@ -55,10 +55,6 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .fingerprints import Layout
 
-# `field` is the place of the id's field among ID_FIELDS.
-_IDS: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
-_ID_BYTES: Final = 64  # of an entry with an id, about
-
 
 class Snapshot(SortedFile):
     """An open snapshot. Use it as a context manager; one thread at a time.
@@ -278,6 +274,10 @@ class SnapshotWriter(SortedFileWriter):
 
 
 # --- ids -------------------------------------------------------------------------------------------------
+
+# `field` is the place of the id's field among ID_FIELDS.
+_IDS: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
+_ID_BYTES: Final = 64  # of an entry with an id, about
 
 
 class KnownIds(SortedFile):

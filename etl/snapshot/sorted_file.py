@@ -38,9 +38,6 @@ _MAPPED_BYTES: Final = 8_000_000  # of mapped pages that were read
 _SEARCHED_BYTES: Final = 16  # of an entry, at most
 _PIECE: Final = 1 << 16
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
-_BIT: Final = np.array([1 << n for n in range(8)], dtype=np.uint8)
-_COUNT: Final = np.array([n.bit_count() for n in range(256)], dtype=np.uint8)  # of the bits in each byte
-_SLOTS: Final = 1 << 27  # of a key filter: 16 MB
 
 
 class Partition:
@@ -243,6 +240,10 @@ class SortedFileWriter(ExitStack):
 
 
 # --- sets of positions and of keys -----------------------------------------------------------------------
+
+_BIT: Final = np.array([1 << n for n in range(8)], dtype=np.uint8)
+_COUNT: Final = np.array([n.bit_count() for n in range(256)], dtype=np.uint8)  # of the bits in each byte
+_SLOTS: Final = 1 << 27  # of a key filter: 16 MB
 
 
 class BitSet:

@@ -78,7 +78,7 @@ class PropsyncWriter(DataSourceArrowWriter):
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
         """Print the summary of all tasks. Raises PropsyncSparkError for what only the whole shows."""
         results = [one.result for one in messages if isinstance(one, _TaskMessage)]
-        limit, total = self._order.settings.max_rejects, self._sum(results)
+        limit, total = self._order.settings.max_rejects, sum((one.tally for one in results), Tally())
         if limit.exceeded(total.rejected, total.rows, ended=True):
             raise PropsyncSparkError(
                 f"{total.rejected:,} of {total.rows:,} rows were rejected, and max_rejects is {limit}; the "
@@ -95,16 +95,13 @@ class PropsyncWriter(DataSourceArrowWriter):
         """Print what arrived in spite of the failure."""
         self._end("failed", messages)
 
-    @staticmethod
-    def _sum(results: list[TaskResult]) -> Tally:
-        return sum((one.tally for one in results), Tally())
-
     def _end(self, outcome: str, messages: list[WriterCommitMessage | None]) -> None:
         order, results = self._order, [one.result for one in messages if isinstance(one, _TaskMessage)]
         if order.rate is not None:
             order.rate.stop()
         remove_leftovers(order, results)
-        total, codes = self._sum(results), sum((one.rejects_by_code for one in results), Counter[str]())
+        total = sum((one.tally for one in results), Tally())
+        codes = sum((one.rejects_by_code for one in results), Counter[str]())
         lines = [
             f"propsync: {order.job.name}, run {order.run_id}: {outcome}",
             f"  {total.rows:,} rows: {total.accepted:,} accepted, {total.unchanged:,} unchanged, "

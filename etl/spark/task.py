@@ -41,7 +41,6 @@ from .write_order import PropsyncSparkError, WriteOrder
 
 _REJECT_FIELDS: Final = ("source", "row", "code", "reason", "values")
 _REJECTS_AT_ONCE: Final = 10_000
-_SEED: Final = np.uint32(42)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +191,8 @@ def remove_leftovers(order: WriteOrder, results: list[TaskResult]) -> None:
 
 # --- whether it has all rows of its users ----------------------------------------------------------------
 
+_SEED: Final = np.uint32(42)
+
 
 class PartitionCheck:
     """Checks the rows of one task, batch by batch; `divisor` is what the number of partitions divides."""
@@ -203,7 +204,7 @@ class PartitionCheck:
         self._last: str | int | None = None
 
     def fault(self, ids: pa.Array) -> str | None:
-        """What is wrong with the rows so far, of which these come next; `ids` as Spark has them.
+        """What is wrong with the rows so far, after the next ones with these `ids`, as Spark has them.
 
         With `sorted_by_id` their ids must also ascend, as UTF-8.
         """
