@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
     from ..run_events import Timing
 
-BAR_WIDTH: Final = 1000
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
 _LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
-_THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
+_THINNEST: Final = 0.4  # % of a bar: one rejected row in a million must still be seen
 _MOST_SHOWN: Final = 200  # of properties and of kinds of faults of a plan; the JSON has all
 
 
@@ -117,27 +116,17 @@ _BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the 
 
 
 def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[_BarPart]:
-    """The parts of a bar; `accepted` are named so."""
-    found, x, whole = [], 0.0, sum(counts.values())
-    for kind, width in bar_widths(counts).items():
-        wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""
-        if wide < _NUMBERED:
-            words = ""
-        elif wide >= _WORDY and whole:
+    """The parts of a bar, each of which can be seen; `accepted` is the name of the accepted ones."""
+    parts = {kind: count for kind, count in counts.items() if count > 0} or {"open": 0}
+    found, x, whole = [], 0.0, sum(parts.values())
+    for kind, count in parts.items():
+        wide = _THINNEST + (100 - _THINNEST * len(parts)) * (count / whole if whole else 1.0)
+        words = share(count, whole) if whole and wide >= _NUMBERED else ""
+        if words and wide >= _WORDY:
             words = f"{accepted if kind == 'accepted' else kind} {words}"
         found.append((kind, round(x, 2), round(wide, 2), words))
         x += wide
     return found
-
-
-def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
-    """Divide BAR_WIDTH among the parts, so that each that isn't empty can be seen."""
-    parts = {kind: count for kind, count in counts.items() if count > 0}
-    if not parts:
-        return {"open": float(BAR_WIDTH)}
-    free = BAR_WIDTH - _THINNEST * len(parts)
-    whole = sum(parts.values())
-    return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
 
 
 # --- a plan --------------------------------------------------------------------------------------------

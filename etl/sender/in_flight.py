@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..model import Chunk
 from ..run_events import Timing, percentile
-from .parts import ChunkInFlight, Commit, Outcome, Part, Slot, SlotState, handed_back, places, selected
+from .parts import ChunkInFlight, Commit, Outcome, Part, SlotState, handed_back, places, selected
 from .user_order import Chosen, HotUsers, UserOrder
 
 # About the memory of a chunk of one row, besides its body and rows.
@@ -54,7 +54,7 @@ class PartsInFlight:
         sent = chunk
         if chunk.rejects or chunk.unsent or chunk.skipped:  # which the chunk commits with
             sent = replace(chunk, rejects=(), unsent=(), skipped=())
-        whole = ChunkInFlight(chunk, commit, Slot(self._times.move))
+        whole = ChunkInFlight(chunk, commit, self._times.move)
         part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
         part.enter("user")
         self.unanswered += part.users

@@ -44,16 +44,23 @@ class Outcome:
 Commit: TypeAlias = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
 
 
-class Slot:
-    """The slot of a chunk in flight: in the busiest state of its parts, and free without any.
+class ChunkInFlight:
+    """One chunk in flight: its slot, and its rows that aren't committed yet.
 
-    `move` is called with the states before and after each change; None: it is free.
+    The slot is in the busiest state of its parts, and free without any. `move_slot` is called with the states
+    before and after each change; None: it is free.
     """
 
-    def __init__(self, move: Callable[[SlotState | None, SlotState | None], None]) -> None:
-        self._move = move
+    def __init__(
+        self, chunk: Chunk, commit: Commit, move_slot: Callable[[SlotState | None, SlotState | None], None]
+    ) -> None:
+        self.commit, self._move_slot = commit, move_slot
         self._parts: dict[SlotState | None, int] = dict.fromkeys((*_BUSIEST, None), 0)
         self._shown: SlotState | None = None
+        self._chunk = chunk
+        self._left = chunk.numbers
+        self._detached = False
+        self._begun = chunk.again
 
     def move(self, before: SlotState | None, now: SlotState | None) -> None:
         """Move a part from one state to another; None: it is not in the slot."""
@@ -61,19 +68,8 @@ class Slot:
         self._parts[now] += 1
         shown = next((state for state in _BUSIEST if self._parts[state]), None)
         if shown != self._shown:
-            self._move(self._shown, shown)
+            self._move_slot(self._shown, shown)
             self._shown = shown
-
-
-class ChunkInFlight:
-    """One chunk in flight: its slot, and its rows that aren't committed yet."""
-
-    def __init__(self, chunk: Chunk, commit: Commit, slot: Slot) -> None:
-        self.commit, self.slot = commit, slot
-        self._chunk = chunk
-        self._left = chunk.numbers
-        self._detached = False
-        self._begun = chunk.again
 
     def detach(self) -> None:
         """Keep only what is needed of the chunk to commit parts of it."""
@@ -163,7 +159,7 @@ class Part(Claim):
     def enter(self, state: SlotState | None) -> None:
         """Show a state in its slot, if it has one; None: leave the slot."""
         if state != self.state and not (self.parked and self.state is None):
-            self.chunk.slot.move(self.state, state)
+            self.chunk.move(self.state, state)
             self.state = state
 
     def leave_others(self, now: float) -> float:
@@ -183,7 +179,7 @@ class Part(Claim):
         other.sent, self.sent = (selected(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
         self.chunk.detach()
         if self.state is not None:
-            self.chunk.slot.move(None, self.state)
+            self.chunk.move(None, self.state)
         return other
 
 
