@@ -20,13 +20,13 @@ from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata, OtherFormatError
 from ..state_files import is_there, replacing_file
 from .spill_buffer import (
+    BUCKET_KEYS,
     KEY,
     KEY_FIELD,
     SpillBuffer,
     bucket_ranges,
     joined,
     key_order,
-    lowest_keys,
     write_errors,
 )
 
@@ -228,14 +228,14 @@ class SortedFileWriter(ExitStack):
             pa.default_memory_pool().release_unused()
             most = self._added.rows + (0 if self._old is None else len(self._old))
             for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
-                old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
-                stored = joined(old, schema)
+                low, high = first * BUCKET_KEYS, stop * BUCKET_KEYS
+                stored = joined([] if self._old is None else [self._old.between(low, high)], schema)
                 gone = np.isin(stored.column(KEY), self._forgotten.read(first, stop).column(KEY))
                 rows = merge(stored, gone, first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
-                del old, stored, rows  # before the next ones come
+                del stored, rows  # before the next ones come
         return entries
 
 
