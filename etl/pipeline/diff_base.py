@@ -175,8 +175,8 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
         number, problem, remedy = 1, None, ""
         if snapshot is None:
             other = first_endpoint(folder)
-            problem = other and f"is of another destination, {other}, and stays"
-            remedy = f"; for that one, add --endpoint {other}"
+            problem = other and f"is of another destination, {other}, and is kept"
+            remedy = f"; to send to that destination, add --endpoint {other}"
         else:
             number = snapshot.header.number + 1
             if snapshot.header.endpoint != endpoint:

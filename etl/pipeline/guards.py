@@ -83,10 +83,10 @@ def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str])
     names = ", ".join(increments)
     begin = "with --on-source-change restart it is given up, and this one begins"
     if names:
-        begin += f"; {names} of what it had accepted stay, also for rows that this one has and sends again"
+        begin += f"; {names} of rows that it had accepted stay, and count twice if this one has these rows"
     if can_finish:
-        return f"finish that run first, with what it began with; or, {begin}"
-    return f"what it began with is gone, so it can't be finished; {begin}"
+        return f"finish that run first, with its source and job file; or, {begin}"
+    return f"its source has gone or changed, so it can't be finished; {begin}"
 
 
 def restart_message(found: Unfinished, increments: Sequence[str]) -> str:

@@ -84,7 +84,7 @@ class Precheck:
             raise TooManyChangesError(
                 f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
                 "nothing was sent",
-                hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
+                hint="see the changes with `propsync check`; if they are right, run with --max-changes 100%",
             )
 
 

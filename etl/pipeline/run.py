@@ -95,7 +95,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
     if plan is not None:
         if settings.restart:
             raise UsageError(
-                "--restart begins anew, and a plan is of what is to be sent now: give one of them"
+                "--restart begins a new run, and --plan sends what was planned: give only one of them"
             )
         plan.check_inputs(inputs)
     rows, transport = JobSource(inputs.job, inputs.source), make_transport(inputs.job, key, settings)

@@ -162,7 +162,7 @@ def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
     """Raise TooManyRejectsError if there are more rejects than the limit."""
     if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
         lines = counted(tally.swallowed, "line")
-        doubt = f", and {lines} that follow a quote in them which is not closed count as well"
+        doubt = f", and {lines} behind an unclosed quote in them count as well"
         raise TooManyRejectsError(
             f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
             f"the limit is {limit}",

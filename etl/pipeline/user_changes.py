@@ -208,7 +208,7 @@ class RemovedUsers:
     def warnings(self) -> Iterator[Warned]:
         """The warnings before properties are unset."""
         if self.spared:
-            text = f"the export names nobody, so nobody is unset; {self.spared:,} users are known"
+            text = f"the export names no user, so nobody is unset; {self.spared:,} users are known"
             yield Warned("nobody", text)
         if self.count:
             yield Warned("absent", f"{self.count:,} users aren't in the export: their properties are unset")
