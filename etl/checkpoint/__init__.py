@@ -1,4 +1,4 @@
-"""Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
+"""Stage 6, COMMIT: committed rows stay committed, whatever happens to the process."""
 
 from .database import PastRun as PastRun
 from .database import SentEntries as SentEntries

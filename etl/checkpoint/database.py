@@ -1,8 +1,8 @@
-"""The two files of a checkpoint: the SQLite database, and one beside it with what each chunk sent.
+"""The two files of a checkpoint: the SQLite database, and a file beside it with what each chunk sent.
 
-What was sent are arrays for the snapshot. SQLite would write them twice, in pages, and read them to delete
-them; so they are in a file that only grows, and the table `sent` says where. The arrays of a transaction are
-on the disk before it; what stands behind those of the last one is of none, and is overwritten.
+The second file has arrays for the snapshot, and the table `sent` has their places. SQLite would write the
+arrays twice, page by page, and read them to delete them; this file only grows. The arrays of a transaction
+are on the disk before it; bytes behind those of the last transaction belong to none, and are overwritten.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COUNTS: Final = tuple(field.name for field in fields(Tally))
 # How many past runs are kept, each to another endpoint.
 _MOST_PAST: Final = 32
 _TOGETHER: Final = 6_000_000  # bytes of neighbouring chunks
-# In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be
+# In `run`, `finished` is 1 for a finished run, and 2 for a run that lacks only its snapshot, still to be
 # written. `unchanged` has a set of snapshot entries in one row. `SentFile` says what a row of `sent` is.
 _SCHEMA: Final = f"""
 BEGIN;
@@ -97,7 +97,7 @@ def create_database(
 
 
 def _drop_log(path: Path) -> None:
-    """Move what is in the old file's log into that file, and remove the log: it is not the new file's."""
+    """Merge the old file's log into that file, and remove the log, which doesn't belong to the new file."""
     log = path.with_name(path.name + "-wal")
     with suppress(OSError, sqlite3.Error):  # a damaged file, which was to be dropped
         if log.exists() and log.stat().st_size and path.stat().st_size:
@@ -186,7 +186,7 @@ class PastRun:
 def mark_of(entry: Sequence[object], digest: str | None) -> str | None:
     """A text for a file's content; `entry` is its name, size, time and sample.
 
-    Without a digest of the whole file its size and time must be the same. None where they are unknown.
+    Without a digest of the whole file its size and time must be the same. None if they are unknown.
     """
     _, size, modified, _ = entry
     if digest is not None:
@@ -221,9 +221,9 @@ def sent_path(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class SentEntries:
-    """What the snapshot is to record of chunks, of which the first begins at row `first` of a file.
+    """What the snapshot is to record of neighbouring chunks; the first begins at row `first` of a file.
 
-    `keys` (shape (m, w)) and `fingerprints` (shape (m, p)) are those of its rows with this `end`, in source
+    `keys` (shape (m, w)) and `fingerprints` (shape (m, p)) are those of rows with this `end`, in source
     order.
     """
 
@@ -235,7 +235,7 @@ class SentEntries:
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What is the same of entries that can stand in one array."""
+        """Equal for entries that can be joined to one array."""
         prints = self.fingerprints
         return self.file, self.end, self.keys.shape[1], prints.shape[1], prints.dtype
 
@@ -256,7 +256,7 @@ class SentFile:
         return not self.end or (is_there(self._path) and self._path.stat().st_size >= self.end)
 
     def append(self, added: Iterable[SentEntries]) -> list[tuple[Any, ...]]:
-        """Write arrays behind `end`, durably; the rows of the table for them. Raises StateError."""
+        """Write arrays behind `end`, durably; return their rows of the table. Raises StateError."""
         import numpy as np  # here and below: `status` does without
 
         rows: list[tuple[Any, ...]] = []
@@ -274,7 +274,7 @@ class SentFile:
         if place == self.end:
             return rows
         try:
-            # With nothing in it that counts it is of an earlier run, if there is one.
+            # A file with nothing committed is of an earlier run, if there is one.
             old = os.O_RDWR | os.O_NOFOLLOW
             descriptor = os.open(self._path, old) if self.end else create_private(self._path)
             with os.fdopen(descriptor, "r+b") as file:
@@ -290,9 +290,9 @@ class SentFile:
         return rows
 
     def read(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[SentEntries]:
-        """What rows of the table stand for, in their order; neighbours of one kind come together.
+        """Read the entries of rows of the table, in their order; neighbours of one kind come joined.
 
-        Raises OSError, or ValueError where the bytes don't fit.
+        Raises OSError, or ValueError if the bytes don't fit.
         """
         held: list[SentEntries] = []
         size = 0
@@ -318,7 +318,7 @@ class SentFile:
                 yield SentEntries(file, first, keys, prints, end)
 
     def remove(self) -> None:
-        """Remove it, as far as that is possible: nothing of it counts any more."""
+        """Remove the file if possible, as nothing in it counts any more."""
         self.end = 0
         with suppress(OSError):
             self._path.unlink(missing_ok=True)

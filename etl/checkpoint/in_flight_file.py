@@ -1,10 +1,10 @@
 """The file `in_flight`: which users have a request in flight, for the process that comes after `kill -9`.
 
-By it that process also sees whether the checkpoint has all that was committed.
+The file also shows that process whether the checkpoint has all that was committed.
 
-Before a chunk is first sent, its users are written into a free slot; once it is committed, the slot is free
-again. The writes aren't synced, so they take microseconds: they outlive the process, but not a power cut.
-That shows in the system's boot id, and then it is unknown who was in flight. A slot that was only half
+Before a chunk is first sent, its users are written into a free slot; the slot is free again once the chunk is
+committed. The writes aren't synced, so they take microseconds: they outlive the process, but not a power cut.
+After one the system has another boot id, and then it is unknown who was in flight. A chunk whose slot is half
 written was never sent.
 """
 
@@ -78,7 +78,7 @@ class RunMark:
 class InFlightContents:
     """The file of the last process: its run, how many transactions it committed, and who was in flight.
 
-    The mark is `unknown` where others may have been in flight, too, as the machine was restarted meanwhile.
+    The mark is `unknown` if others may have been in flight, too, as after a restart of the machine.
     """
 
     mark: RunMark
@@ -90,8 +90,8 @@ class InFlightContents:
 class InFlightFile(AbstractContextManager["InFlightFile"]):
     """The file of an active run; only the event loop's thread may use it. Use it as a context manager.
 
-    On exit the slots are cleared of chunks of which every request was refused. Other slots stay: their users
-    may have anything.
+    On exit the slots of chunks are cleared if all their requests were refused. Other slots stay: it is
+    unknown what their users have.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
             os.close(self._file)
 
     def began(self, part: Chunk) -> None:
-        """A request with the users of a part is about to be sent. Raises StateError."""
+        """Note that a request with the users of a part is about to be sent. Raises StateError."""
         chunk = self._chunks[part.file, part.first]
         named = [flight.keys[:, 0] for flight in chunk.slots.values()]
         if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
@@ -143,7 +143,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         chunk.requests += 1
 
     def ended(self, part: Chunk, *, arrived: bool) -> None:
-        """The request was answered, or never sent; `arrived`: it was applied, or may have been."""
+        """Note that the request was answered, or never sent; `arrived`: it was applied, or may have been."""
         chunk = self._chunks[part.file, part.first]
         chunk.requests -= 1
         if arrived:
@@ -156,9 +156,9 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in others)
 
     def committed(self, chunk: Chunk, commits: int) -> None:
-        """The chunk is committed, in transaction number `commits`; its slots are free again.
+        """Free the slots of a chunk, which is committed in transaction number `commits`.
 
-        Where rows of it are held, only the users who were committed are not in flight any more.
+        If rows of it are held, only the users of the others are not in flight any more.
         """
         place = (chunk.file, chunk.first)
         with suppress(OSError):
@@ -174,7 +174,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
             self._write(commits.to_bytes(8, "little"), _COMMITS)
 
     def finished(self) -> None:
-        """The run is finished."""
+        """Note that the run is finished."""
         self._chunks.clear()
         with suppress(OSError):
             self._write((1).to_bytes(8, "little"), _FINISHED)
@@ -190,9 +190,9 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
 
 
 def read_in_flight(path: Path) -> InFlightContents | None:
-    """What the last process left at `path`; None where there is no such file, or none of ours.
+    """Read what the last process left at `path`; None if there is no such file, or it is not one of propsync.
 
-    Raises StaleCheckpointError where it can't be read.
+    Raises StaleCheckpointError if it can't be read.
     """
     try:
         data = path.read_bytes()
@@ -217,7 +217,7 @@ def read_in_flight(path: Path) -> InFlightContents | None:
     return InFlightContents(replace(mark, unknown=bool(unknown)), commits, bool(finished), flights)
 
 
-def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
+def load_checkpoint(folder: StateDir, previous: InFlightContents | None) -> Checkpoint | None:
     """The checkpoint of a folder; None if there is none and none is missing.
 
     Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
@@ -226,10 +226,14 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
         found, problem = Checkpoint.load(folder.checkpoint), None
         if found is not None:
             progress = stack.enter_context(found).progress()
-            mine = left if left is not None and left.mark.run_id == progress.run_id else None
+            mine = previous if previous is not None and previous.mark.run_id == progress.run_id else None
             if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
                 problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
-        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
+        elif (
+            previous is not None
+            and not previous.finished
+            and (previous.commits or previous.flights or previous.mark.unknown)
+        ):
             problem = "is gone, and its run isn't finished"
         if problem is not None:
             raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
@@ -237,17 +241,17 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     return found
 
 
-def uncommitted_flights(left: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
+def uncommitted_flights(previous: InFlightContents | None, found: Checkpoint) -> tuple[Flight, ...] | None:
     """The users in flight when the last process of a checkpoint's run ended; None if they are unknown."""
     progress = found.progress()
-    if left is None or left.mark.run_id != progress.run_id:
+    if previous is None or previous.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
-    if left.mark.unknown:
+    if previous.mark.unknown:
         return None
     ranges = RangeSet(found.committed(), found.held())
     flights = []
-    for flight in left.flights:
+    for flight in previous.flights:
         gaps = ranges.gaps(flight.file)
         if any(one.first < flight.stop and (one.stop is None or one.stop > flight.first) for one in gaps):
             if ranges.held(RowRange(flight.file, flight.first, flight.stop)) is not None:
@@ -263,8 +267,8 @@ def uncommitted_flights(left: InFlightContents | None, found: Checkpoint) -> tup
 class _ChunkSlots:
     """The slots of a chunk by their number. `arrived`: users whose requests were applied, or may have been.
 
-    `inherited`: users whom an earlier process sent without reading the answer. `requests`: how many are
-    without one.
+    `inherited`: users whom an earlier process sent without reading the answer. `requests` counts those
+    without an answer.
     """
 
     slots: dict[int, Flight] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""What a state folder keeps as JSON beside the checkpoint: small files for other processes and later runs.
+"""Small JSON files in a state folder, for other processes and later runs.
 
-They are the record of each past run (in its folder `runs`), how far the run under way is, and what a probe
-found out about a destination, to which a run keeps.
+They are the record of each past run (in the folder `runs`), the state of an active run, and what a probe
+found out about a destination, which runs obey.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ def past_runs(state_dir: Path) -> Iterator[dict[str, Any]]:
                 yield {"run": path.stem, **record}
 
 
-# --- the run under way ------------------------------------------------------------------------------------
+# --- the active run ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """What a run does at the moment `updated`, and since when; moments are in seconds since the epoch.
+    """What a run does at the time `updated`, and since when; times are in seconds since the epoch.
 
-    "paused": the destination asked for it (429); "outage": nothing gets through, for `reason`. `rows` are
-    committed of `total_rows` (None: unknown, or `estimated` by bytes). `rows_per_second` is of the last half
-    minute, `average_rows_per_second` of this process.
+    "paused": the destination asked for it (429); "outage": nothing gets through, for `reason`. Of
+    `total_rows` (None: unknown; `estimated`: by bytes) `rows` are committed. `rows_per_second` is of the last
+    half minute, `average_rows_per_second` of this process.
     """
 
     state: Literal["sending", "paused", "outage"]
@@ -99,12 +99,12 @@ class RunState:
         return {**asdict(self), "percent": None if share is None else round(min(share, 100.0), 2)}
 
 
-# --- what a probe found out -------------------------------------------------------------------------------
+# --- findings of a probe ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer to one question, None if it is unknown, and what it was read off."""
+    """The answer to one question, None if it is unknown, and its evidence."""
 
     value: Any
     evidence: str

@@ -56,9 +56,9 @@ class StateDir:
     def prepare(self) -> None:
         """Create the folder (0700) and make sure that only this user can write to it. Raises StateError.
 
-        Another user who can write here could replace files by links, and read rejects. root may use anybody's
-        folder: it can write to all of them anyway, and a volume in a container often belongs to a user of the
-        host.
+        Another user who can write here could replace files by links, and read rejects. root may use the
+        folder of any user: it can write to all of them, and a volume in a container often belongs to a user
+        of the host.
         """
         import tempfile  # here, as `status` writes nothing
 
@@ -167,7 +167,7 @@ def publish_rejects(
 
 
 def reject_key(line: bytes) -> RejectKey | None:
-    """What names the row in a line of a reject file; None if it is not such a line."""
+    """The key of the row in a line of a reject file; None if it is not such a line."""
     try:
         entry = orjson.loads(line)
         return entry["run"], entry["source"], entry["row"]

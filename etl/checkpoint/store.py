@@ -1,6 +1,6 @@
-"""The checkpoint of a run: which chunks are committed, and what became of their rows.
+"""The checkpoint of a run: which chunks are committed, with the outcome of their rows.
 
-One SQLite file; every commit is one transaction.
+It is one SQLite file; every commit is one transaction.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     @classmethod
     @contextmanager
     def look(cls, path: Path) -> Iterator[Self | None]:
-        """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
+        """Open the checkpoint at `path` for reading, as `load`: a copy if it can't be written."""
         places = (path, path.parent) if is_there(path) else ()
         with ExitStack() as stack:
             copy = None
@@ -205,7 +205,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return dict(self._rows(query))
 
     def rejects_by_reason(self, most: int) -> list[tuple[str, str, int]]:
-        """The `most` frequent reasons with their codes and counts; a reason has the column and the value."""
+        """The `most` frequent reasons, which name column and value, with their codes and counts."""
         query = (
             "SELECT code, reason, count(*) FROM rejects GROUP BY code, reason ORDER BY 3 DESC, 1, 2 LIMIT ?"
         )
@@ -227,7 +227,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def sent(
         self, since: tuple[int, int] = (0, 0), before: tuple[int, int] = _BEHIND_ALL
     ) -> Iterator[SentEntries]:
-        """What was accepted of the committed chunks, or is in doubt, in source order.
+        """The entries that the committed chunks sent, in source order.
 
         Only of chunks that begin at the place (file, row) `since` or after it, and before `before`. May be
         called in any thread or process while another one commits.

@@ -21,7 +21,7 @@ _COMMANDS: Final = {
     "status": "Show what is committed, what is left, and what was rejected.",
     "runs": "List past runs, also those that could not begin.",
     "report": "Write the page of a past run.",
-    "explain": "Show what becomes of one user, and why.",
+    "explain": "Show the rows of one user, and what is sent of them.",
     "verify": "Read users back from Amplitude and compare them.",
     "probe": "Try the API key; with --limits, find out what Amplitude takes.",
     "baseline": "Record a source as sent, without sending it.",

@@ -1,4 +1,4 @@
-"""Standard streams of the command: results on stdout, messages on stderr, and never a secret in either."""
+"""Standard streams of the command: results on stdout, messages on stderr, and a secret in neither."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHORTEST_SECRET: Final = 8  # redacting anything shorter would make holes in or
 
 
 def show(text: str) -> None:
-    """Write a result to stdout, as it is. Whether it gets there never decides how a command ends."""
+    """Write a result to stdout, as it is. A failure to write it never decides how a command ends."""
     failure = _write(text)
     if failure is not None:
         message = f"the standard output can't be written: {failure}"
@@ -101,7 +101,7 @@ def table_text(header: Iterable[str], rows: Iterable[Iterable[str]], width: int,
 
 
 def open_browser(url: str) -> None:
-    """Open a page in the user's browser, which may take its time, or stay away where there is none."""
+    """Open a page in the user's browser, if there is one, without waiting for it."""
     import threading
     import webbrowser
 
@@ -124,7 +124,7 @@ def write_output(path: Path | None, text: str, *, private: bool = False) -> None
 
 
 def _write(text: str) -> str | None:
-    """Write to stdout; return why that failed, once, and not if only the reader of a pipe has left."""
+    """Write to stdout; return why that failed, only once, and not if the reader of a pipe has left."""
     with suppress(BrokenPipeError):  # only where `make_sturdy` wasn't called
         print(current().redacted(text), flush=True)  # noqa: T201 - a result
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -149,9 +149,9 @@ def printable_json(text: str) -> str:
 
 @dataclass(slots=True)
 class Invocation:
-    """One call of the command: what the outermost layer must know of it; commands fill it in.
+    """One call of the command; commands fill in what its messages need.
 
-    With `as_json_lines` each line on stderr is a JSON object; `job` is the name in them.
+    With `as_json_lines` each line on stderr is a JSON object with the name `job`.
     """
 
     arguments: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ class Invocation:
         return _without({secret for secret in self.secrets if len(secret) >= _SHORTEST_SECRET}, text)
 
     def _trace(self, error: BaseException) -> str:
-        """The trace of a fault of ours, which may hold anything that was in memory."""
+        """The trace of a bug, redacted, as it may hold anything that was in memory."""
         import traceback
 
         from ..job.words import names_secret
@@ -248,7 +248,7 @@ def as_error(error: BaseException) -> BaseException:
 
 
 def _without(secrets: set[str], text: str) -> str:
-    """Redact secrets, also where they stand in a URL, in JSON or in quotes of Python."""
+    """Redact secrets, also as they are written in a URL, in JSON or as a Python string."""
     if not secrets:
         return text
     import json
@@ -266,8 +266,8 @@ def _without(secrets: set[str], text: str) -> str:
 def make_sturdy() -> None:
     """Make stdout and stderr streams that never fail: not on a full disk, nor when nobody reads them.
 
-    A stream that is closed is replaced by the null device: its number would go to the next file that is
-    opened, such as the checkpoint, and a message be written into it. Standard input then can't be read.
+    A closed stream is replaced by the null device; otherwise the next file that is opened, such as the
+    checkpoint, would get its number, and messages. Standard input then can't be read.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -275,7 +275,7 @@ def make_sturdy() -> None:
         except OSError:
             os.open(os.devnull, os.O_WRONLY)  # takes the lowest number that is free, which is this one
         if name != "stdin":
-            # In the encoding that it has; what that can't write is written as an escape.
+            # In the stream's own encoding, with escapes for other characters.
             stream = io.TextIOWrapper(
                 io.BufferedWriter(_SturdyFile(number, f"<{name}>")),
                 encoding=getattr(getattr(sys, name), "encoding", None) or "utf-8",
@@ -287,7 +287,7 @@ def make_sturdy() -> None:
 
 
 class _SturdyFile(io.FileIO):
-    """A descriptor that takes all that is written: from its first failure on, it goes nowhere."""
+    """A descriptor that takes all that is written; after its first failure it drops everything."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         super().__init__(descriptor, "w", closefd=False)

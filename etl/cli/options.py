@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and how they become a job, a source and settings."""
+"""The arguments and options that several commands share; and the job, source and settings made of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..pipeline.settings import RejectLimit, RowMinimum, Settings
     from ..reader import Source
 
-Decorator: TypeAlias = Callable[[Any], Any]
+_Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are files to write; paths, which a job file has relative to itself; and what only `run` writes.
 _WRITTEN = tuple(name for name, one in RUN_OPTIONS.items() if one.kind in {"output", "page", "list"})
@@ -59,7 +59,7 @@ def parse_rate(text: str) -> float:
 
 
 def parse_endpoint(text: str) -> str:
-    """Read a base URL or the name of a region; a wrong one isn't shown, as it may hold a password."""
+    """Read a base URL or the name of a region; messages don't show it, as it may hold a password."""
     from ..job.words import endpoint
 
     try:
@@ -99,14 +99,14 @@ def parse_reject_limit(text: str) -> RejectLimit:
 
 
 def parse_rejects_path(text: str) -> Path:
-    """Read the name of a file for rejects, which tells their format."""
+    """Read the name of a file for rejects; its ending is their format."""
     if not re.fullmatch(PATTERNS["list"][0], text):
-        raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, which tells the format")
+        raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, the formats of the list")
     return Path(text)
 
 
 def parse_notify(text: str) -> Target:
-    """Read whom to tell of a run; from now on no message shows the URL."""
+    """Read the URL to notify of a run; from now on no message shows it."""
     from ..listeners.notifier import notify_target
 
     try:
@@ -137,31 +137,31 @@ class _OutputFile(click.Path):
         return super().convert(value, param, ctx)
 
 
-def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
+def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> _Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
     return click.option(flag, cls=_Option, metavar=metavar, type=type, help=text, show_default=shown, **more)
 
 
-def switch(flag: str, text: str, *name: str) -> Decorator:
+def switch(flag: str, text: str, *name: str) -> _Decorator:
     """Make an option that is on or off, whose parameter may have a name of its own."""
     return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
+def command(name: str, *, variables: bool = False, **more: Any) -> _Decorator:
     """Make a command of click whose docstring is its help.
 
-    The first paragraph that has indented lines, such as examples, stands below the options with all that
-    follows; such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE stand for options
-    that are not given.
+    The first paragraph with indented lines, such as examples, stands below the options with all that follows;
+    such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE replace options that are
+    not given.
     """
 
     def decorate(function: Any) -> Any:
-        told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-        first = next((place for place, paragraph in enumerate(told) if "\n  " in paragraph), len(told))
-        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
-        texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
-        make: Decorator = click.command(name, **texts, **more)
+        text = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        first = next((place for place, paragraph in enumerate(text) if "\n  " in paragraph), len(text))
+        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in text[first:])
+        texts: dict[str, Any] = {"help": "\n\n".join(text[:first]), "epilog": "\n\n".join(below)}
+        make: _Decorator = click.command(name, **texts, **more)
         made = make(function)
         for key, parameter in _with_keys(made) if variables else ():
             if isinstance(parameter, click.Option):
@@ -171,7 +171,7 @@ def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
     return decorate
 
 
-def with_options(*options: Decorator) -> Decorator:
+def with_options(*options: _Decorator) -> _Decorator:
     """Make a decorator that adds options, shown in this order."""
     return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
@@ -180,7 +180,7 @@ PATH, OUTPUT = click.Path(path_type=Path), _OutputFile(path_type=Path)
 JOB = click.argument("job", type=PATH)
 JOB_AND_SOURCES = with_options(JOB, click.argument("sources", nargs=-1, metavar="[SOURCE]..."))
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
-# What an option of a kind takes, and how its help calls that.
+# The metavar and the type of each kind of option.
 _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
     "rate": ("N|max", parse_rate),
     "share": ("P%", parse_percent),
@@ -199,14 +199,14 @@ _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
 
 
 def form_of(one: RunOption) -> tuple[str | None, Any]:
-    """Return how the help calls the value of an option, and what reads its text."""
+    """Return the metavar of an option, and what reads its text."""
     if one.kind == "count":
         return "N", click.IntRange(1, one.most)
     choices = None, click.Choice(one.kind.split("|"))
     return (None, click.BOOL) if one.kind == "flag" else _TYPES.get(one.kind, choices)
 
 
-def run_options(*names: str) -> Decorator:
+def run_options(*names: str) -> _Decorator:
     """Make a decorator that adds these options of `run`, or all of them, in the order of the table."""
     made = []
     for name in names or RUN_OPTIONS:
@@ -223,7 +223,9 @@ def run_options(*names: str) -> Decorator:
 STATE_DIR, PLACES = run_options("state_dir"), run_options(*_VARIABLES)
 
 
-# --- what they become -------------------------------------------------------------------------------------
+# --- options to a job, a source and settings --------------------------------------------------------------
+
+_FILES = ("output", "save", "report", "rejects", "metrics_file")  # options whose files are replaced
 
 
 def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
@@ -235,7 +237,7 @@ def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
 
 
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
-    """Load the job; return it, and these flags with the options of its `run` where nobody gave others."""
+    """Load the job; return it, and these flags with the values of its `run` for options not given."""
     from ..errors import Fault, JobError
     from ..job.spec import Job
 
@@ -256,7 +258,7 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
 
 
 def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
-    """Find out what a short command needs of a job: what a run left of it, or else by loading it."""
+    """Find out what a short command needs of a job, from the state folder, or else by loading it."""
     from ..job.known_job import KnownJob
 
     known = KnownJob.find(job_file, state_dir, os.environ)
@@ -268,7 +270,7 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
     return known if state_dir is None else known._replace(state_dir=state_dir)
 
 
-def spare_inputs(
+def check_outputs(
     flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
 ) -> None:
     """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
@@ -280,7 +282,7 @@ def spare_inputs(
     inputs = {job_file: "the job file"} if job_file else {}
     folder = job.folder if job and not sources else Path()
     for place in sources or (job.source if job else ()):
-        with suppress(EtlError):  # what is wrong with a source is told when it is opened
+        with suppress(EtlError):  # it is raised again when the source is opened
             found = [] if "://" in place else find_files(place, folder)
             inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
     for name, path in outputs.items():

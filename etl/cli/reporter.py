@@ -1,4 +1,4 @@
-"""The events and the end of `propsync run`, reported on every channel, whatever ended the run."""
+"""Reports the events and the end of `propsync run` on every channel, whatever ended the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STREAM: Final = "a stream can't be resumed: send the whole of it again, with --
 
 
 def terminal_bar() -> TerminalListener | None:
-    """A bar, where stderr is a terminal that can draw one."""
+    """A progress bar, if stderr is a terminal that can draw one."""
     if sys.stderr.isatty():
         from ..listeners.display import TerminalListener, has_cursor
 
@@ -53,15 +53,15 @@ class Channels:
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> Self:
-        """Take what is theirs out of the flags of the command."""
+        """Take the fields out of the flags of the command."""
         return cls(**{part.name: flags.pop(part.name) for part in fields(cls)})
 
 
 class RunReporter(AbstractContextManager["RunReporter"]):
-    """A listener that reports the end when the block is left; no error leaves the block, but an exit code.
+    """A listener that reports the end when the block is left, and turns errors into `exit_code`.
 
-    The end is reported with its reason on every channel, also if the run could not begin. `state_dir` and
-    `repeatable` are to be set as soon as they are known; a dry run sets `exit_code` itself.
+    The end is reported with its reason on every channel, also if the run could not begin. Set `state_dir` and
+    `repeatable` as soon as they are known; a dry run sets `exit_code` itself.
     """
 
     def __init__(self, invocation: Invocation, channels: Channels, job_file: Path | None) -> None:
@@ -98,7 +98,7 @@ class RunReporter(AbstractContextManager["RunReporter"]):
         return True
 
     def open(self, channels: Channels | None = None, *, dry_run: bool = False) -> None:
-        """Open the channels, or those that are known only now; a dry run leaves the metrics as they are.
+        """Open the channels, or other `channels`; a dry run leaves the metrics as they are.
 
         Raises UsageError or StateError if a file can't be written.
         """
@@ -147,7 +147,7 @@ class RunReporter(AbstractContextManager["RunReporter"]):
             raise failures[0]
 
     def keep_history(self, state_dir: Path) -> None:
-        """From now on, also keep a record of the run in its state folder, and there how far it is."""
+        """Also keep a record and the progress of the run in its state folder, from now on."""
         from ..checkpoint import StateDir
         from ..listeners.progress import RunStateWriter
         from ..listeners.run_record import HistoryListener

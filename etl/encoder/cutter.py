@@ -23,23 +23,20 @@ _Sizes: TypeAlias = NDArray[np.int64]
 # or unchanged rows is committed bit by bit.
 _ROWS_PER_IDENTIFICATION: Final = 64
 _FAR: Final = 1 << 62
-_ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
-_OBJECT: Final = 300  # of a reject without its texts
-_CHARACTER: Final = 4  # the most that Python takes for one
-_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
-_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
+_OBJECT: Final = 300  # bytes of a reject without its texts
+_CHARACTER: Final = 4  # the most bytes that Python takes for one
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a request may hold: identifications, and bytes of the encoded array.
 
-    `held_bytes` is what a chunk may keep beside its body, of the rows that were sent and of rejects.
+    `kept_bytes` is what a chunk may keep beside its body, of the rows that were sent and of rejects.
     """
 
     identifications: int = DEFAULT_BATCH_SIZE
     body_bytes: int = MAX_BODY_BYTES
-    held_bytes: int = 4 << 20
+    kept_bytes: int = 4 << 20
 
     @property
     def rows(self) -> int:
@@ -55,15 +52,15 @@ class ChunkBorder(NamedTuple):
     stop: int
 
 
-class Held(NamedTuple):
-    """What is kept of rows that are sent or rejected: `rows` (ascending) and their bytes, added up."""
+class KeptBytes(NamedTuple):
+    """The memory of rows that are sent or rejected: their numbers, ascending, and the sums of bytes."""
 
     rows: NDArray[np.int64]
     upto: NDArray[np.int64]
 
     @classmethod
     def of(cls, numbers: NDArray[np.int64], sizes: _Sizes, rejects: Sequence[Reject] = ()) -> Self:
-        """What is kept of rows that are sent (their numbers and bytes, shape (k,)), and of rejects."""
+        """Sum up rows that are sent (their numbers and bytes, shape (k,)), and rejects."""
         if rejects:
             letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
             sizes = np.append(sizes, [_OBJECT + _CHARACTER * count for count in letters])
@@ -73,7 +70,7 @@ class Held(NamedTuple):
         return cls(numbers, np.cumsum(sizes))
 
     def stop(self, first: int, most: int) -> int:
-        """The row before which `most` bytes of the rows from `first` on end; one row is never too many."""
+        """The row before which a chunk from `first` on stops, to keep `most` bytes, or at least one row."""
         if not len(self.rows) or self.upto[-1] <= most:
             return _FAR
         start = int(np.searchsorted(self.rows, first))
@@ -92,14 +89,14 @@ def cut_chunks(
     complete: bool,
     limits: Limits,
     shares: Shares | None,
-    held: Held,
+    kept: KeptBytes,
 ) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
     `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_shares`)
-    belong to the k identifications among these rows, before merging. `held` is what a chunk keeps besides.
-    `complete` says that no row follows; otherwise the rows after the last cut must be given again, with those
-    that follow them.
+    belong to the k identifications among these rows, before merging. `kept` is what a chunk keeps beside its
+    body. `complete` says that no row follows; otherwise the rows after the last cut must be given again, with
+    those that follow them.
     """
     upto = np.concatenate([[0], np.cumsum(sizes)])
     start = 0
@@ -108,7 +105,7 @@ def cut_chunks(
         end = min(full, int(np.searchsorted(upto, upto[start] + limits.body_bytes, side="right")) - 1)
         if keys.shape[1] > 1:
             end = start + _unmixed(keys[start:end])
-        last = min(first + limits.rows, held.stop(first, limits.held_bytes))
+        last = min(first + limits.rows, kept.stop(first, limits.kept_bytes))
         end = min(end, int(np.searchsorted(numbers, last)))
         if shares is not None:
             end = start + _mergeable(keys[start:end, 0], shares[start:end])
@@ -126,7 +123,7 @@ def cut_chunks(
 
 
 def _mergeable(keys: NDArray[np.uint64], shares: Shares) -> int:
-    """How many rows come before one of a user whose rows take more than the whole of a column together."""
+    """The number of rows before the first whose user's rows take more than a whole share of a column."""
     if not (shares.sum(axis=0) > WHOLE_SHARE).any():
         return len(keys)
     order = np.argsort(keys, kind="stable")
@@ -139,11 +136,11 @@ def _mergeable(keys: NDArray[np.uint64], shares: Shares) -> int:
 
 
 def _unmixed(keys: Keys) -> int:
-    """How many rows come before one that can neither be merged with the others nor sent beside them.
+    """The number of rows before the first that can neither be merged with the others nor sent beside them.
 
-    That is one that shares its user or device with another pair of ids. And one that comes again behind a
-    row that names only a device (both its keys are equal): whose device that is, only the server knows, so
-    nothing may be moved to before it.
+    That is a row that shares its user or device with another pair of ids; or one whose ids came before, if a
+    row between names only a device (both its keys are equal): only the server knows the user of that device,
+    so no row may be moved to before it.
     """
     _, pair = np.unique(keys, axis=0, return_inverse=True)
     _, appeared = np.unique(pair.ravel(), return_index=True)
@@ -156,7 +153,11 @@ def _unmixed(keys: Keys) -> int:
     return int(mixed.argmax()) if mixed.any() else len(keys)
 
 
-# --- what a chunk keeps beside its body: by row, so that borders don't depend on batches -----------------
+# --- the memory of a chunk beside its body, by row, so that borders don't depend on batches --------------
+
+_ENTRY: Final = 8  # about the bytes of an offset or a number, with its bit for null
+_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
+_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 
 
 def row_bytes(rows: pa.RecordBatch) -> _Sizes:

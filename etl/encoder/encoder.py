@@ -1,6 +1,6 @@
-"""Mapped batches to chunks: a chunk never spans files, nor a change of column types within one.
+"""Encodes mapped batches to chunks, and merges the rows of one user in a chunk.
 
-Rows of one user in a chunk are merged.
+A chunk never spans files, nor a change of column types within one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..arrow.originals import rejects_of, rows_with_originals, take_rows
 from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, counts_of
 from ..subject import Keys, user_keys
-from .cutter import Held, Limits, cut_chunks, row_bytes
+from .cutter import KeptBytes, Limits, cut_chunks, row_bytes
 from .encoding import Encoding, FormEncoding, Lines, array_body
 from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares
 
@@ -34,7 +34,7 @@ _NO_NUMBERS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 class _Part:
     """Identifications with all that chunks are made of; arrays have a row for each of them.
 
-    It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's,
+    It may wait for many batches, so it refers to nothing else of its own batch. `rows` are the source's,
     which take `row_bytes`; `sizes` are the bytes of each line.
     """
 
@@ -88,7 +88,7 @@ class Encoder:
             yield from self._cut(self._last, complete=True)
 
     def _encode(self, mapped: Mapped) -> None:
-        """Encode a batch, without the rows that no request can hold, which are rejects."""
+        """Encode a batch; rows that no request can hold become rejects."""
         batch, rows, most = mapped.batch, rows_with_originals(mapped.batch), self._limits.body_bytes
         numbers, rejects = batch.numbers[mapped.kept], mapped.rejects
         lines = self._encoding.write(mapped.identifications, batch.file, numbers)
@@ -145,7 +145,7 @@ class Encoder:
             complete=complete,
             limits=self._limits,
             shares=_gathered(parts, "shares", None),
-            held=Held.of(numbers, _gathered(parts, "row_bytes", _NO_NUMBERS), self._rejects),
+            kept=KeptBytes.of(numbers, _gathered(parts, "row_bytes", _NO_NUMBERS), self._rejects),
         )
         for border in borders:
             yield self._chunk(last, _between(parts, border.start, border.end), border.stop)
@@ -197,10 +197,10 @@ class Encoder:
 
 
 def pieces(mapped: Mapped, *, rows: int = _PIECE_ROWS) -> Iterator[Mapped]:
-    """The same in order, of `rows` readable rows each and a smaller last one; nothing is copied.
+    """Split a batch into pieces of `rows` readable rows and a smaller last one; nothing is copied.
 
-    Lines of a piece take less memory than those of the batch, and the sender gets them sooner. Wide rows come
-    in pieces of fewer. A piece has the rejects that stand before each of its rows.
+    Lines of a piece take less memory than those of the batch, and the sender gets them sooner. Pieces of wide
+    rows have fewer. A piece has the rejects that stand before each of its rows.
     """
     batch = mapped.batch
     count, numbers = batch.rows.num_rows, batch.numbers

@@ -1,13 +1,13 @@
-r"""Identifications to JSON lines in one buffer: as the field of a form for the Identify API, or as events.
+r"""Encodes identifications as JSON lines in one buffer: for a form of the Identify API, or as events.
 
 A form takes the fewest bytes that every form parser reads back unchanged. Percent-encoding every byte
 makes JSON 1.6 times as big. A form parser only takes `%`, `&`, `+` (and, in older ones, `;`) for something
 else, so these and DEL are percent-encoded. A space is written `+`, as every browser does. Characters outside
 ASCII become JSON's own `\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
 
-A resend and a resumed run give an event the same insert_id, and no other event has it. It has 64 hex
-digits: the run (32), the file (6) and row (10) where the event ends, and a hash of the line (16). By the
-place no two of a run are the same, and by the run none of two runs.
+A retry and a resumed run give an event the same insert_id, and no other event has it. It has 64 hex digits:
+the run (32), the file (6) and row (10) where the event ends, and a hash of the line (16). The place differs
+within a run, and the run id between runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _START: Final = np.zeros(1, dtype=np.int64)
 class Lines:
     """k JSON objects, each followed by a comma: line i is `buffer[ends[i] : ends[i + 1]]`, comma included.
 
-    `ends` (int64, shape (k + 1,)) begins with 0 where all lines of the buffer are meant.
+    `ends` (int64, shape (k + 1,)) begins with 0 for all lines of the buffer.
     """
 
     buffer: memoryview
@@ -97,7 +97,7 @@ class EventEncoding:
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k events of file number `file`, with insert_ids; `numbers` are the rows they end at.
 
-        None of an event depends on what other events there are.
+        No byte of an event depends on other events.
         """
         text = json_lines(identifications, splice=self.splice)
         lines = Lines(memoryview(text.replace(b"\n", b",")), line_ends(text))
@@ -262,15 +262,15 @@ def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
     return pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))
 
 
-# --- what a form parser would misread --------------------------------------------------------------------
+# --- characters that a form parser would misread ---------------------------------------------------------
 #
-# What a form needs has no character that JSON escapes, and the other way round, so it is done first.
+# They are escaped first; no escape of a form has a character that JSON escapes, nor the other way round.
 
 # In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
 _ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
 # If half of so many texts of a column are repeated, each different one is escaped once.
 _SAMPLED: Final = 256
-# What a byte of a text adds to it, and who escapes it; both are known by the first byte of a character.
+# How many bytes the escape of a byte adds, and which escape it has; by the first byte of a character.
 _ADDED, _IN_FORM, _IN_JSON = 0x0F, 0x10, 0x20
 _OF_BYTES: Final = np.zeros(256, np.uint8)
 _OF_BYTES[:0x20], _OF_BYTES[list(b'\b\t\n\f\r"\\')] = _IN_JSON | 5, _IN_JSON | 1
@@ -282,7 +282,7 @@ _ADDITIONS: Final = (_OF_BYTES & _ADDED).tobytes()
 
 
 def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
-    """What stands between the quotes of each text as JSON in a form; null stays null."""
+    """Each text as JSON in a form, without its quotes; null stays null."""
     starts, _, letters = text_layout(texts)
     ends, text = np.append(starts, len(letters)), letters.tobytes()
     marks = np.frombuffer(text.translate(_MARKS), np.uint8)

@@ -1,11 +1,10 @@
-"""Rows of one user that fall in one chunk, merged into one identification as the operators mean.
+"""Merges the rows of one user in a chunk into one identification, by the meaning of each operator.
 
-The rule for every operator: sending the merged identification leaves the profile as sending the rows one by
-one, in their order, would have left it.
+Sending the merged identification leaves the same profile as sending the rows one by one, in their order.
 
-A sum or a list can hold only so much and stay exact. Each row takes a share of what one identification holds,
-by column (`merge_shares`). Rows that take more than all of it together aren't merged; they go in chunks one
-after the other. A share depends on the row's value alone, and is a whole number of `WHOLE_SHARE` parts, so
+A sum or a list is exact only up to a size. By column, each row takes a share of what one identification can
+hold (`merge_shares`). Rows that take more than a whole share together aren't merged; they go in chunks one
+after the other. A share depends on the row's value alone, and is a whole number of parts (`WHOLE_SHARE`), so
 that sums of shares don't depend on how rows were batched.
 """
 
@@ -30,14 +29,6 @@ _Numbers: TypeAlias = NDArray[np.float64]
 # For these the values of the last row come first.
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
 _DISTINCT = frozenset({"$preInsert", "$postInsert"})
-
-WHOLE_SHARE: Final = 1 << 40
-_MOST: Final = 2 * WHOLE_SHARE  # of one row; thousands of them can be added up
-# Below what the types hold: adding up in doubles, as is done here, is off by less than the difference.
-_MOST_INTEGER: Final = 9e18
-_MOST_FLOAT: Final = 1e308
-_DECIMAL_DIGITS: Final = 38
-_ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
 
 
 def group_users(identifications: pa.RecordBatch) -> _Indices:
@@ -149,7 +140,7 @@ def _codes(values: pa.Array) -> _Indices:
 
 
 def _key(value: object) -> object:
-    """What is equal and has the same hash where values are equal as JSON: 1 is 1.0, and True isn't."""
+    """A key that is equal exactly where values are equal as JSON: 1 is 1.0, and True isn't."""
     if isinstance(value, dict):
         return ("object", *sorted((name, _key(member)) for name, member in value.items()))
     if isinstance(value, list):
@@ -158,6 +149,14 @@ def _key(value: object) -> object:
 
 
 # --- how many rows can be merged -------------------------------------------------------------------------
+
+WHOLE_SHARE: Final = 1 << 40
+_MOST: Final = 2 * WHOLE_SHARE  # of one row; thousands of them can be added up
+# Below what the types hold: adding up in doubles, as is done here, is off by less than the difference.
+_MOST_INTEGER: Final = 9e18
+_MOST_FLOAT: Final = 1e308
+_DECIMAL_DIGITS: Final = 38
+_ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
 
 
 def merge_shares(identifications: pa.RecordBatch) -> Shares | None:

@@ -30,7 +30,7 @@ Level: TypeAlias = Literal["info", "warning", "error"]
 _ENDS: Final[Mapping[str, Level]] = {"stopped": "error", "interrupted": "warning"}
 
 
-# --- on a terminal, by rich, which nobody else waits for ---------------------------------------------------
+# --- on a terminal, by rich, which is imported only here ---------------------------------------------------
 
 
 def has_cursor(stream: TextIO) -> bool:
@@ -168,7 +168,7 @@ class NotebookListener:
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
-        from html import escape  # as with rich, a log line doesn't wait for it
+        from html import escape  # here, as with rich
 
         self._progress.note(event)
         match event:
@@ -234,7 +234,7 @@ class LogListener:
                 self._write("info", "started", f"started, {started_text(event)}", fields)
             case Progressed() if now >= self._progress_due:
                 self._progress_due = now + _PROGRESS_SECONDS
-                self._tell_progress(now)
+                self._log_progress(now)
             case Paused() if now >= self._pause_due:
                 self._pause_due = now + _PAUSE_SECONDS
                 text = ", ".join(pause_phrases(event, event.seconds))
@@ -254,7 +254,7 @@ class LogListener:
                 poor: Level = "warning" if summary.tally.rejected else "info"
                 self._write(_ENDS.get(summary.status, poor), "ended", text, summary_dict(summary))
 
-    def _tell_progress(self, now: float) -> None:
+    def _log_progress(self, now: float) -> None:
         progress = self._progress
         tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left()
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}

@@ -1,4 +1,4 @@
-"""The metrics of a run: in a file in Prometheus' text format, and over OTLP, there with a span of the run."""
+"""The metrics of a run: a file in Prometheus' text format; and over OTLP, with a span of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
     from opentelemetry.sdk.metrics import MeterProvider
 
-STATUSES: Final = ("running", *get_args(Status))
+_STATUSES: Final = ("running", *get_args(Status))
 _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
@@ -50,10 +50,10 @@ _COSTS: Final = {
 
 @dataclass(slots=True)
 class MetricValues:
-    """What is measured: the run's `summary` so far, and whether it is `running`.
+    """The measured values: the run's `summary` so far, and whether it is `running`.
 
-    `seconds` are those of this process, which `began` at that moment of a clock that never goes back; times
-    are in seconds since the epoch. `exit_code` and `last_run` are those of the latest run that ended, and
+    `seconds` are those of this process, which `began` at that time of a monotonic clock; other times are in
+    seconds since the epoch. `exit_code` and `last_run` are those of the latest run that ended, and
     `successes` has the time of the last success by the names of jobs.
     """
 
@@ -90,10 +90,9 @@ class MetricValues:
 class MetricsListener:
     """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
-    The time of the last success is read from the file that is there, so that it survives runs that
-    fail; and how the last run ended, until this one has.
-    Raises UsageError or StateError at once if the file can't be written, and StateError on a later write
-    that fails.
+    The time of the last success is read from the existing file, so that it survives runs that fail; and so is
+    the end of the last run, until this one ends. Raises UsageError or StateError at once if the file can't be
+    written, and StateError on a later write that fails.
     """
 
     def __init__(self, path: Path, *, clock: RunClock = CLOCK) -> None:
@@ -123,9 +122,8 @@ class MetricsListener:
             write_whole(self._path, metrics_text(values))
 
 
-Labels: TypeAlias = dict[str, str]
-Samples: TypeAlias = "Sequence[tuple[Labels, float]]"
-Family: TypeAlias = tuple[str, str, str, Samples]  # name, type, help, samples
+# Name, type, help, and samples: the labels of each, and its value.
+_Family: TypeAlias = tuple[str, str, str, "Sequence[tuple[dict[str, str], float]]"]
 
 
 def metrics_text(values: MetricValues) -> str:
@@ -140,8 +138,8 @@ def metrics_text(values: MetricValues) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metric_families(values: MetricValues) -> Iterator[Family]:
-    """Return every family that has a value or always is there."""
+def metric_families(values: MetricValues) -> Iterator[_Family]:
+    """Yield every family of metrics, but for optional ones without a value."""
     from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
     summary, tally = values.summary, values.summary.tally
@@ -180,7 +178,7 @@ def metric_families(values: MetricValues) -> Iterator[Family]:
     if known := [({"job": job}, at) for job, at in values.successes.items()]:
         yield _LAST_SUCCESS, "gauge", "When a run last finished, rejects or not.", known
     status = "running" if values.running else summary.status
-    states = [({"status": name}, int(name == status)) for name in STATUSES]
+    states = [({"status": name}, int(name == status)) for name in _STATUSES]
     yield "propsync_run_status", "gauge", "1 for the state of the latest run, 0 for the others.", states
 
 
@@ -243,7 +241,7 @@ class TelemetryListener:
                 raise StateError("the telemetry of the run was not delivered to the OTLP endpoint")
 
     def _observe(self) -> None:
-        """Have an instrument for each family of metrics that there is by now."""
+        """Create an instrument for each family of metrics that has none yet."""
         import logging
 
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 When: TypeAlias = Literal["change", "always", "failure"]
 _MESSAGES: Final = "webhook+"
-_SECONDS: Final = 10.0  # for all that a run tells
+_SECONDS: Final = 10.0  # for all notifications at the end of a run
 _START_SECONDS: Final = 4.0
 _TRIES: Final = 2
 _DONE: Final = {ExitCode.DONE, ExitCode.REJECTS}
@@ -28,9 +28,9 @@ _DONE: Final = {ExitCode.DONE, ExitCode.REJECTS}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is told: `url` is a secret, `place` is what messages show of it.
+    """Where to send notifications: `url` is a secret, and messages show only `place`.
 
-    A monitor has an address for the start and one for a failure; "webhook" gets one JSON message with a text,
+    A monitor has a path for the start and one for a failure; "webhook" gets one JSON message with a text,
     "apprise" one message for people.
     """
 
@@ -40,7 +40,7 @@ class Target:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The URL, and what stands in it behind the host, or before it."""
+        """The URL, and its parts before and behind the host."""
         rest = self.url.partition("://")[2]
         login = rest.partition("/")[0].rpartition("@")[0]
         tail = rest.partition("/")[2] if self.kind != "apprise" else rest
@@ -48,7 +48,7 @@ class Target:
 
 
 def notify_target(text: str) -> Target:
-    """Whom a URL means. Raises UsageError, which doesn't show it, for one that can't be used."""
+    """Read a URL to notify. Raises UsageError, which doesn't show it, if it can't be used."""
     scheme = text.partition(":")[0].lower()
     hint = "give https://..., webhook+https://..., or a URL of Apprise such as mailtos://..."
     if scheme.removeprefix(_MESSAGES) in {"http", "https"}:
@@ -71,12 +71,11 @@ def notify_target(text: str) -> Target:
 
 
 class Notifier:
-    """Tells `target` of the start and of the end; `when` None: always for a monitor, else on a change.
+    """Notifies `target` of the start and the end; `when` None: always for a monitor, else on a change.
 
-    Only a monitor that is always told hears of the start. On a change, the target is told of the first
-    failure and of the first success after one, by the records of past runs in `state_dir`. The run does
-    not wait while it sends, and at its end for 10 s at most; StateError is raised then, if something didn't
-    arrive.
+    Only a monitor with "always" is notified of the start. A change is the first failure, or the first success
+    after one, by the records of past runs in `state_dir`. The run doesn't wait for the start's notification,
+    and at its end for 10 s at most; StateError is raised then if something didn't arrive.
     """
 
     def __init__(self, target: Target, when: When | None = None) -> None:
@@ -93,15 +92,15 @@ class Notifier:
         self._failed_before = None if last is None else last not in _DONE
 
     def __call__(self, event: Event) -> None:
-        """Tell of the start at once, in a thread; tell of the end, and wait for both."""
+        """Notify of the start in a thread; notify of the end, and wait for both."""
         if isinstance(event, Started) and self._when == "always" and self._target.kind == "monitor":
             started = {"status": "started", "job": event.job, "endpoint": address(event.endpoint)}
             resumed = {"total_rows": event.total_rows, "resumed_rows": event.resumed.rows}
             self._start = self._post("/start", {**started, **resumed}, _START_SECONDS)
-        if isinstance(event, Ended) and self._is_told(event.summary):
+        if isinstance(event, Ended) and self._is_wanted(event.summary):
             self._end(event.summary)
 
-    def _is_told(self, summary: Summary) -> bool:
+    def _is_wanted(self, summary: Summary) -> bool:
         failed = summary.failed
         if self._when == "change":
             changed = failed != bool(self._failed_before)
@@ -151,9 +150,9 @@ class Notifier:
         import apprise
 
         logging.getLogger("apprise").disabled = True  # its messages may hold the URL
-        told, kind = apprise.Apprise(), apprise.NotifyType.FAILURE if failed else apprise.NotifyType.SUCCESS
-        told.add(self._target.url)
-        if not any(told.notify(title=title, body=body, notify_type=kind) for _ in range(_TRIES)):
+        kind = apprise.NotifyType.FAILURE if failed else apprise.NotifyType.SUCCESS
+        targets = apprise.Apprise(self._target.url)
+        if not any(targets.notify(title=title, body=body, notify_type=kind) for _ in range(_TRIES)):
             raise StateError("Apprise could not deliver it")
 
 

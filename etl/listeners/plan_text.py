@@ -1,4 +1,4 @@
-"""A plan in words, of its JSON object: lines of text, and a saved plan for its review, also as Markdown."""
+"""A plan as lines of text, made of its JSON object; and a saved plan for review, also as Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ Table: TypeAlias = list[tuple[str, ...]]
 Style: TypeAlias = Literal["", "head", "bad", "warning", "soft"]
 WIDTH: Final = 80
 _MOST_ROWS: Final = 40
-_WIDEST: Final = 36  # columns of the name that begins a line of a review
 _LONG: Final = 60.0  # seconds from which on it matters when a run ends, and how long other rates take
 
 
@@ -54,7 +53,7 @@ def other_rates(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def distinct_of(found: Mapping[str, Any]) -> str:
-    """How many distinct values there are; "over" where they were too many to be counted."""
+    """How many distinct values there are; ">" stands before it if there were too many to count."""
     return f"{found['distinct']:,}" if found["distinct_is_exact"] else f">{found['distinct'] - 1:,}"
 
 
@@ -64,7 +63,7 @@ def value_text(value: object) -> str:
 
 
 def options_text(options: Mapping[str, Any] | str) -> str:
-    """How a value is made from its column, in the words of the job file; what is in words stays."""
+    """How a value is made from its column, in the words of the job file; a text stays as it is."""
     if isinstance(options, str):
         return options
 
@@ -162,7 +161,7 @@ def _fault_lines(title: str, found: list[dict[str, Any]]) -> Iterator[Line]:
 
 
 def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) -> str:
-    """The most frequent values with their counts, as many as there is room for; unlike ones as an example."""
+    """The most frequent values with their counts, as far as they fit; one example if all are distinct."""
     pairs = [(one["value"], one["count"]) for one in found["values"]]
     write = one_line if quoted else value_text
     if not pairs:
@@ -179,6 +178,8 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
 
 
 # --- a saved plan ---------------------------------------------------------------------------------------
+
+_WIDEST: Final = 36  # columns of the name that begins a line of a review
 
 
 def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:

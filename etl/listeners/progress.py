@@ -1,4 +1,4 @@
-"""How far a run is and how fast, by its events: in words that listeners share, and in a file for `status`."""
+"""The progress and speed of a run, by its events: as phrases for listeners, and as a file for `status`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOO_MANY_REQUESTS: Final = 429
 
 
 class RunClock:
-    """What time it is for a listener: seconds that never go back, and the time of day; tests bring theirs."""
+    """The clock of a listener: monotonic seconds, and the time of day; tests have their own."""
 
     def __call__(self) -> float:
         """The seconds."""
@@ -73,10 +73,10 @@ class ProgressRate:
 
 
 class RunProgress:
-    """What the events of a run say of it so far.
+    """The progress of a run by its events so far.
 
-    `rows` are committed of `total`; where that isn't known, of about `expected`. `resumed` were committed
-    when this process `began`. `pause` is that of the destination, with the moment of its end.
+    `tally` counts what is committed, of `total` rows or about `expected`. `resumed` rows were committed when
+    this process `began`. `pause` is that of the destination, with the time of its end.
     """
 
     def __init__(self, clock: RunClock, *, window: float = 30.0) -> None:
@@ -127,7 +127,7 @@ class RunProgress:
         return rows_text(self.tally.rows, self.total, self.expected)
 
     def problem_phrases(self) -> list[str]:
-        """Write what did not go smoothly, a phrase each; empty on a good day."""
+        """Write how many rows were rejected and requests retried or throttled; a phrase each, if any."""
         rejected = self.tally.rejected
         return [*([f"{rejected:,} rejected"] if rejected else []), *trouble_phrases(self.tally)]
 

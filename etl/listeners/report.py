@@ -1,4 +1,4 @@
-"""A run, or what it would do, as one HTML page that needs nothing but itself: no network, no script."""
+"""A run or a plan as one self-contained HTML page, without network and scripts."""
 
 from __future__ import annotations
 
@@ -27,19 +27,16 @@ if TYPE_CHECKING:
 
     from ..run_events import Timing
 
-BAR_WIDTH: Final = 1000
-PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
-_LEAST_POINTS: Final = 4
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
 _LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
-_THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
+_THINNEST: Final = 0.4  # % of a bar: one rejected row in a million must still be seen
 _MOST_SHOWN: Final = 200  # of properties and of kinds of faults of a plan; the JSON has all
 
 
 def _harmless(value: object) -> object:
-    """Replace what can't be printed; marks that turn the reading direction would survive escaping."""
+    """Replace what can't be printed: marks that change the reading direction would survive escaping."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -105,7 +102,7 @@ def report_page(record: RunRecord, *, command: str | None = None, past: Sequence
 
 
 def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
-    """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
+    """The seconds of each wait and each stage, and the length of each bar in %."""
     seconds, found = seconds_by(timing), []
     for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
         own = {names[name]: seconds[name] for name in names if seconds.get(name, 0.0) >= _LEAST_SECONDS}
@@ -115,38 +112,28 @@ def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, flo
     return found
 
 
-BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
+_BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
 
 
-def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[BarPart]:
-    """The parts of a bar; `accepted` are named so."""
-    found, x, whole = [], 0.0, sum(counts.values())
-    for kind, width in bar_widths(counts).items():
-        wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""
-        if wide < _NUMBERED:
-            words = ""
-        elif wide >= _WORDY and whole:
+def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[_BarPart]:
+    """The parts of a bar, each of which can be seen; `accepted` is the name of the accepted ones."""
+    parts = {kind: count for kind, count in counts.items() if count > 0} or {"open": 0}
+    found, x, whole = [], 0.0, sum(parts.values())
+    for kind, count in parts.items():
+        wide = _THINNEST + (100 - _THINNEST * len(parts)) * (count / whole if whole else 1.0)
+        words = share(count, whole) if whole and wide >= _NUMBERED else ""
+        if words and wide >= _WORDY:
             words = f"{accepted if kind == 'accepted' else kind} {words}"
         found.append((kind, round(x, 2), round(wide, 2), words))
         x += wide
     return found
 
 
-def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
-    """Share BAR_WIDTH out: every part that isn't empty can be seen, and together they fill the bar."""
-    parts = {kind: count for kind, count in counts.items() if count > 0}
-    if not parts:
-        return {"open": float(BAR_WIDTH)}
-    free = BAR_WIDTH - _THINNEST * len(parts)
-    whole = sum(parts.values())
-    return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
-
-
 # --- a plan --------------------------------------------------------------------------------------------
 
 
 def plan_page(plan: Mapping[str, Any]) -> str:
-    """The page of a plan, given as its JSON object: for the one who decides whether it is sent."""
+    """The page of a plan, given as its JSON object."""
     return PAGES.get_template("plan.html").render(
         plan=plan,
         counts={end: plan[end] for end in ROW_ENDS},
@@ -164,7 +151,10 @@ def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
 
 
-# --- how it went over time ------------------------------------------------------------------------------
+# --- plots over time ------------------------------------------------------------------------------------
+
+_PLOT_WIDTH, _PLOT_HEIGHT = 1000, 100
+_LEAST_POINTS: Final = 4
 
 
 # A line's name, its style, and its value at the end of each interval; None where nothing is known.
@@ -172,7 +162,7 @@ _Line = tuple[str, str, list[float | None]]
 
 
 def timeline_of(record: RunRecord) -> dict[str, Any] | None:
-    """The plots of a run, for the template; None if it was too short to tell.
+    """The plots of a run, for the template; None if it was too short.
 
     `plots` have one axis from 0 to `most`, a text, and `lines` with name, style and points. The `pauses`
     (place and width) lie behind each of them. `rows` are those of a table with `heads`: until when, and the
@@ -197,7 +187,7 @@ def timeline_of(record: RunRecord) -> dict[str, Any] | None:
     if any(slow):
         found.append(("Throttled answers (429) a minute", [("429 a minute", "", slow)], "{:,.0f}".format))
     pauses = tuple(
-        (round(at / whole * PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * PLOT_WIDTH, 2), 1))
+        (round(at / whole * _PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * _PLOT_WIDTH, 2), 1))
         for at, seconds in record.pauses
         if at < whole
     )
@@ -220,7 +210,7 @@ def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: li
         for start, end, value in zip([0.0, *ends], ends, values, strict=False):
             if value is not None:  # after a gap it begins with its interval
                 for at in (end,) if before is not None else (start, end):
-                    x, y = at / ends[-1] * PLOT_WIDTH, PLOT_HEIGHT - value / top * PLOT_HEIGHT
+                    x, y = at / ends[-1] * _PLOT_WIDTH, _PLOT_HEIGHT - value / top * _PLOT_HEIGHT
                     points.append(f"{x:.1f},{y:.1f}")
             before = value
         drawn.append((name, style, " ".join(points)))
@@ -234,7 +224,7 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
 
 
-# --- what the templates call -----------------------------------------------------------------------------
+# --- functions of the templates --------------------------------------------------------------------------
 
 _WORDS: Final = (address, answer_time, brief, by_count, counted, options_text, per_second, share, size, span)
 PAGES.filters |= {function.__name__: function for function in _WORDS}
@@ -248,4 +238,4 @@ _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_kn
 _PARTS: Final = (other_rates, shares_of, time_spent, timeline_of, workload)
 PAGES.globals |= {function.__name__: function for function in (*_FACTS, *_PARTS)}
 PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
-PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}
+PAGES.globals |= {"plot_width": _PLOT_WIDTH, "plot_height": _PLOT_HEIGHT}

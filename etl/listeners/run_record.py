@@ -1,4 +1,4 @@
-"""The record of a run: what was asked, what happened and when; for its page, `propsync runs` and `report`."""
+"""The record of a run: its settings, events and times; for its page, `propsync runs` and `report`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goe
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
 _MOST_REASONS: Final = 5
 _LONGEST: Final = 200  # of a text, in columns
-# Where words begin that are not propsync's: behind a colon, and behind the status of an answer.
+# Where quoted text begins: behind a colon, and behind the status of an answer.
 _FOREIGN: Final = re.compile(r": |(?<=\b[1-5]\d\d) ")
 _QUOTING: Final = frozenset({ExitCode.FAULT, ExitCode.DESTINATION})
 
@@ -88,9 +88,9 @@ class RunRecord:
         }
 
     def masked(self) -> RunRecord:
-        """The record without examples of rejects, and without words of others, which may quote rows.
+        """The record without examples of rejects, and without texts of the server and of the job's own code.
 
-        Those are words of the server, and of the job's own code.
+        Those may quote rows.
         """
         summary, reason = self.summary, self.summary.reason or ""
         if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
@@ -223,7 +223,7 @@ def _clipped(value: Any) -> Any:
 
 
 def fitted(record: RunRecord) -> RunRecord:
-    """Shorten the texts and lists of a record until it may be kept; it says how many items each list lost."""
+    """Shorten the texts and lists of a record to RECORD_BYTES; `left_out` counts the items that go."""
     given = record.details or Detailed()
     mapping = [(name, column, options_text(options)) for name, column, options in given.mapping]
     changes = sorted((given.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))

@@ -20,7 +20,7 @@ _LEADING: Final = ("resumed_rows", "status")
 _ENDING: Final = ("exit_code", "reason", "hint", "skipped_values")
 _MOST_REASONS: Final = 20
 PERCENTILES: Final = ("p50", "p95", "p99")
-# What a slot waits for, and what makes it wait for rows.
+# What a slot waits for, and the stages for which it waits if it has no rows.
 WAITS: Final = {
     "rate": "the rate limit",
     "request": "answers",
@@ -164,7 +164,7 @@ def answer_time(seconds: float) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Write what a reader of the numbers must know besides, a sentence each."""
+    """Write notes on the numbers, a sentence each."""
     spent = time_spent(summary.timing)
     found = [f"Time: {spent}."] if spent else []
     if summary.resumed_rows:

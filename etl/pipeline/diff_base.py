@@ -1,8 +1,7 @@
-"""What a run compares its rows with, the snapshot of its destination; and how that is written.
+"""The snapshot that a run compares its rows with, and how that is written.
 
-Each destination has a snapshot of its own; a run to another destination leaves it alone. It is written after
-a run that finished, was given up (what was accepted stays) or is lost (what it sent is in doubt), and by
-`baseline`, of a source that Amplitude is known to have already.
+Each destination has its own snapshot. It is written when a run finishes, is given up (what was accepted is
+recorded) or is lost (what it sent is in doubt), and by `baseline` from a source that Amplitude already has.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from .run_inputs import JobFacts, RunInputs
 from .settings import Settings
 from .status import destination_folder, first_endpoint
 
-# In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
+# In place of the job's fingerprint in a snapshot that has only the keys of users.
 _INVALIDATED: Final = ""
 # An export in which more changed, or from which more are missing, is probably broken.
 _USUAL_CHANGES: Final = 90.0
@@ -88,7 +87,7 @@ class DiffBase:
 
     @cached_property
     def in_doubt(self) -> BitSet:
-        """The entries of users in doubt: whether they changed can't be told."""
+        """The entries of users in doubt: it is unknown whether they changed."""
         return BitSet(0) if self.snapshot is None else self.snapshot.doubtful()
 
     @property
@@ -118,43 +117,43 @@ class DiffBase:
         """The header of the snapshot that the run will write."""
         return SnapshotHeader(self.number, run_id, job.destination.endpoint, fingerprint(job))
 
-    def renew(
+    def rewrite(
         self,
         path: Path,
         header: SnapshotHeader,
         entries: Callable[[], Iterable[SentEntries]],
-        left: int,
+        removed: int,
         unchanged: BitSet | None = None,
     ) -> dict[str, tuple[int, ...]]:
-        """Write the snapshot that has these entries, too; return what changed, as in `Detailed`.
+        """Write a snapshot of the old one and `entries`; return what changed, as in `Detailed`.
 
-        `entries` may be called twice; those of the file number `left` are of users who left. What users of
-        rows in doubt have is unknown, but for what comes later; refused rows change nothing. `unchanged` are
-        the users whose values the run found to be the same. Raises StateError.
+        `entries` may be called twice; those with the file number `removed` are of users who left. Rows in
+        doubt make what their users have unknown, until a later row gives it. Refused rows change nothing.
+        `unchanged` are the users whose values the run found to be the same. Raises StateError.
         """
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
         links = DeviceLinks(self.snapshot)
         for entry in entries() if self.layout.paired else ():
-            if entry.file != left:
+            if entry.file != removed:
                 links.collect(entry.keys)
-        with SnapshotWriter(path, self.layout, header, old=self.snapshot, unchanged=unchanged) as renewal:
+        with SnapshotWriter(path, self.layout, header, old=self.snapshot, unchanged=unchanged) as writer:
             for entry in entries():
                 if entry.end == "refused":
                     continue
-                has_left = entry.file == left
+                has_left = entry.file == removed
                 keys = entry.keys if has_left else links.resolve(entry.keys)
                 if has_left:
                     # What is unset by a device is unset for its user, whose own row may have been refused.
-                    renewal.empty(device_owners(keys, self.snapshot))
+                    writer.empty(device_owners(keys, self.snapshot))
                 if entry.end == "in_doubt":
                     # Fingerprints of users who left are of nothing.
-                    renewal.invalidate(keys, entry.fingerprints[:, :0] if has_left else entry.fingerprints)
+                    writer.invalidate(keys, entry.fingerprints[:, :0] if has_left else entry.fingerprints)
                 elif has_left:
-                    renewal.forget(keys[:, 0])
+                    writer.forget(keys[:, 0])
                 else:
-                    renewal.add(keys, entry.fingerprints)
-            renewal.finish()
-            return dict(zip(self.layout.names, map(tuple, renewal.changes.T.tolist()), strict=True))
+                    writer.add(keys, entry.fingerprints)
+            writer.finish()
+            return dict(zip(self.layout.names, map(tuple, writer.changes.T.tolist()), strict=True))
 
 
 NOTHING: Final = DiffBase()
@@ -162,7 +161,7 @@ NOTHING: Final = DiffBase()
 
 @contextmanager
 def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = False) -> Iterator[DiffBase]:
-    """What a run of a job compares with, while it is open. Raises StaleCheckpointError if it is unreadable.
+    """Open what a run of a job compares with. Raises StaleCheckpointError if it is unreadable.
 
     `folder` is the job's; see `destination_folder`.
     """
@@ -176,8 +175,8 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
         number, problem, remedy = 1, None, ""
         if snapshot is None:
             other = first_endpoint(folder)
-            problem = other and f"is of another destination, {other}, and stays"
-            remedy = f"; for that one, add --endpoint {other}"
+            problem = other and f"is of another destination, {other}, and is kept"
+            remedy = f"; to send to that destination, add --endpoint {other}"
         else:
             number = snapshot.header.number + 1
             if snapshot.header.endpoint != endpoint:
@@ -185,27 +184,27 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
             elif snapshot.mode != layout.mode:
                 problem = f"was made with `changes: {snapshot.mode}`"
         if problem:
-            told = f"the snapshot {problem}: everything counts as new{remedy}"
-            yield DiffBase(layout, None, full, number, (Warned("other_snapshot", told),))
+            text = f"the snapshot {problem}: everything counts as new{remedy}"
+            yield DiffBase(layout, None, full, number, (Warned("other_snapshot", text),))
         else:
             yield DiffBase(layout, snapshot, full, number)
 
 
 @contextmanager
-def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
-    """The ids of the users at a destination, open for being written anew."""
+def open_ids_writer(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
+    """Open the list of ids of a destination's users, to be rewritten."""
     with (
         KnownIds.open(folder.ids) or nullcontext() as old,
-        KnownIdsWriter(folder.ids, header, old=old) as renewal,
+        KnownIdsWriter(folder.ids, header, old=old) as writer,
     ):
-        yield renewal
+        yield writer
 
 
 # --- the snapshot after a run -----------------------------------------------------------------------------
 
 
 def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, ...]] | None:
-    """Write the snapshot of a run of which nothing else is left to do; forget the ids of removed users.
+    """Write the snapshot of a run whose rows are all committed; forget the ids of removed users.
 
     Returns what changed, as in `Detailed`; None if that is unknown. Doing it twice changes nothing. Raises
     StateError, StaleCheckpointError.
@@ -218,9 +217,9 @@ def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, 
             return None
         own = destination_folder(folder, facts.endpoint)
         if base.run_id != progress.run_id:
-            changes = base.renew(own.snapshot, header, found.sent, facts.files, _unchanged(found, base))
+            changes = base.rewrite(own.snapshot, header, found.sent, facts.files, _unchanged(found, base))
     if is_there(own.ids):
-        with renewed_ids(own, header) as ids:
+        with open_ids_writer(own, header) as ids:
             for entries in found.sent((facts.files, 0)):
                 if entries.end == "accepted":
                     ids.forget(entries.keys[:, 0])
@@ -253,7 +252,7 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
                 nothing = np.empty((len(flight.keys), 0), np.uint64)
                 yield SentEntries(flight.file, flight.first, flight.keys, nothing, "in_doubt")
 
-        base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, base))
+        base.rewrite(own.snapshot, header, entries, facts.files, _unchanged(found, base))
 
 
 def restarted_id(run_id: str) -> str:
@@ -269,18 +268,19 @@ def _unchanged(found: Checkpoint, base: DiffBase) -> BitSet | None:
     return BitSet.read(len(base.snapshot), data)
 
 
-# --- the snapshot where it is in doubt, or goes -----------------------------------------------------------
+# --- a snapshot in doubt, and one removed -----------------------------------------------------------------
 
 
-def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:
+def invalidate_lost(folder: StateDir, previous: InFlightContents | None, job: Job) -> None:
     """Put all users in doubt whom a run with a lost checkpoint may have sent something.
 
-    It stays known which users there are, so that it shows who left. Raises StateError, StaleCheckpointError.
+    The snapshot keeps their keys, so that users who leave are still found. Raises StateError,
+    StaleCheckpointError.
     """
-    if left is not None and left.finished:
+    if previous is not None and previous.finished:
         return
-    layout, number = layout_of(job.identification, job.changes), left.mark.number if left else 1
-    for endpoint in sorted({job.destination.endpoint, *([left.mark.endpoint] if left else [])}):
+    layout, number = layout_of(job.identification, job.changes), previous.mark.number if previous else 1
+    for endpoint in sorted({job.destination.endpoint, *([previous.mark.endpoint] if previous else [])}):
         own = destination_folder(folder, endpoint)
         with Snapshot.open(own.snapshot) or nullcontext() as old:
             if old is not None and (layout is None or old.mode != layout.mode):
@@ -293,22 +293,22 @@ def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -
 def _invalidate(
     folder: StateDir, base: DiffBase, header: SnapshotHeader, sent: Iterable[NDArray[np.uint64]]
 ) -> None:
-    """Keep the users of the old snapshot, and those who were or may have been `sent` something, in doubt."""
+    """Write a snapshot of the users of the old one and of those `sent` something, all in doubt."""
     layout, old = base.layout, base.snapshot
     assert layout is not None  # noqa: S101 - nothing is in doubt where nothing is compared
     with (
-        SnapshotWriter(folder.snapshot, layout, replace(header, job=_INVALIDATED), old=old) as renewal,
+        SnapshotWriter(folder.snapshot, layout, replace(header, job=_INVALIDATED), old=old) as writer,
         KnownIds.open(folder.ids) or nullcontext() as ids,
     ):
         # The ids were written before a run sends anything.
         files = [file for file in (old, ids) if file is not None]
         for keys in chain((part.keys for file in files for part in file.pieces()), sent):
-            renewal.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
-        renewal.finish()
+            writer.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
+        writer.finish()
 
 
 def remove_snapshot(folder: StateDir) -> None:
-    """Keep no snapshot: what is sent from now on isn't recorded. Raises StateError."""
+    """Remove the snapshot, as what is sent from now on isn't recorded. Raises StateError."""
     try:
         folder.snapshot.unlink(missing_ok=True)
     except OSError as error:
@@ -345,10 +345,10 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
         own, layout = destination_folder(folder, job.destination.endpoint), diff_base.layout
         if layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
-        left = read_in_flight(folder.in_flight)
-        with load_checkpoint(folder, left) or nullcontext() as found:
+        previous = read_in_flight(folder.in_flight)
+        with load_checkpoint(folder, previous) or nullcontext() as found:
             if found is not None and not found.progress().finished:
-                in_flight = uncommitted_flights(left, found)
+                in_flight = uncommitted_flights(previous, found)
                 if found.arrived() or in_flight != ():
                     raise StaleCheckpointError(
                         f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as "
@@ -361,8 +361,8 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
                 links.collect(user_keys(rows.mapper.ids(batch)))
         keeps_ids = job.changes.absent == "unset"
         with (
-            SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as renewal,
-            renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
+            SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as writer,
+            open_ids_writer(own, header) if keeps_ids else nullcontext() as ids,
         ):
             for mapped in rows.mapped_all(coded=True):
                 recorded.rows += mapped.batch.stop - mapped.batch.first
@@ -370,11 +370,11 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
                 recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
                 identifications = mapped.identifications
                 fingerprints = fingerprints_of(identifications, layout, rows.splice)
-                renewal.add(links.resolve(user_keys(identifications)), fingerprints)
+                writer.add(links.resolve(user_keys(identifications)), fingerprints)
                 if ids is not None:
                     ids.add(identifications)
             # First the ids: those of users who aren't in the snapshot do nothing.
             if ids is not None:
                 ids.finish()
-            recorded.entries = renewal.finish()
+            recorded.entries = writer.finish()
     return recorded

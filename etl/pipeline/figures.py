@@ -1,4 +1,4 @@
-"""What an export has of each property: how many rows, which values; and what is wrong, in bounded memory."""
+"""Figures of an export in bounded memory: the values of each property, and the faults of each column."""
 
 from __future__ import annotations
 
@@ -29,19 +29,6 @@ from .job_source import JobSource, original_values_of
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
 _TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
-ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
-_MOST: Final = 10  # texts that are kept where there are too many
-_BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
-_TYPES: Final = (
-    (pa.types.is_boolean, "true/false"),
-    (pa.types.is_integer, "whole number"),
-    (pa.types.is_floating, "number"),
-    (pa.types.is_decimal, "number"),
-    (pa.types.is_date, "date"),
-    (pa.types.is_timestamp, "date and time"),
-    (is_list, "list"),
-    (pa.types.is_struct, "object"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +41,7 @@ class MappedExample:
 
 
 @dataclass(slots=True)
-class ColumnFaults:
+class _ColumnFaults:
     """The values of a column that are wrong for one reason: how many, and which."""
 
     values: ValueCounts
@@ -64,9 +51,9 @@ class ColumnFaults:
 class Figures:
     """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
 
-    `rows` are those that aren't rejects. `hashed` are columns of which only hashes are sent: none of their
-    values is kept. `rejected` and `skipped` are by column ("": none alone) and code; of a reject every fault
-    counts.
+    `rows` are those that aren't rejects. `hashed` are columns that are only sent hashed: none of their values
+    is kept. `rejected` and `skipped` are by column ("" if it is no single one) and code; every fault of a
+    reject counts.
     """
 
     def __init__(self, source: JobSource) -> None:
@@ -78,23 +65,22 @@ class Figures:
         plain = {one.column for one in specs if all(step.verb != "sha256" for step in one.transform)}
         self.hashed = frozenset(one.column for one in specs if one.column) - plain
         self.rows = 0
-        self.properties: dict[FieldPath, PropertyFigures] = {}
+        self.properties: dict[FieldPath, _PropertyFigures] = {}
         for path, spec in located:
             if path[0] not in ADDRESS_FIELDS:
                 place = tuple(map(str, path))
                 name = ".".join(place[1:] if place[0] == "user_properties" else place)
-                figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(budget))
+                figures = _PropertyFigures(name, spec.column, options_of(spec), ValueCounts(budget))
                 self.properties[place] = figures
 
-        def no_faults() -> ColumnFaults:
-            return ColumnFaults(ValueCounts(budget // 8))
-
-        self.rejected = defaultdict[tuple[str, str], ColumnFaults](no_faults)
-        self.skipped = defaultdict[tuple[str, str], ColumnFaults](no_faults)
+        self.rejected, self.skipped = (
+            defaultdict[tuple[str, str], _ColumnFaults](lambda: _ColumnFaults(ValueCounts(budget // 8)))
+            for _ in range(2)
+        )
         self.samples: dict[str, MappedExample] = {}
 
-    def look(self, mapped: Mapped) -> None:
-        """Add a batch."""
+    def add(self, mapped: Mapped) -> None:
+        """Add a batch as it is mapped."""
         batch = mapped.batch
         self.rows += batch.stop - batch.first - len(mapped.rejects)
         for path, column in value_columns(mapped.identifications):
@@ -111,14 +97,14 @@ class Figures:
         if len(self.samples) < _SAMPLES and len(mapped.kept):
             self._add_samples(mapped)
 
-    def send(self, mapped: Mapped) -> None:
-        """Count which properties a batch sends, once it was compared."""
+    def add_sent(self, mapped: Mapped) -> None:
+        """Add a batch as it is sent, after comparing."""
         for path, column in value_columns(mapped.identifications):
             if path in self.properties:
                 self.properties[path].sent += len(column) - column.null_count
 
-    def reject(self, reject: Reject) -> None:
-        """Add a reject, which may come of any stage."""
+    def add_reject(self, reject: Reject) -> None:
+        """Add a reject, of any stage."""
         for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
             found = self.rejected[fault.column, fault.code]
             found.count += 1
@@ -129,7 +115,7 @@ class Figures:
         """The figures as plain data; with `mask`, without ids and values of any user."""
 
         def shown(text: str, *, quoted: bool = False) -> Any:
-            """The value of a JSON text; a long one as the beginning of its text. One that is quoted stays."""
+            """The value of a JSON text, or the beginning of a long text; a quoted text as it is."""
             if mask or quoted:
                 return MASK if mask else text
             return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
@@ -138,7 +124,7 @@ class Figures:
             listed = [{"value": shown(text, quoted=quoted), "count": n} for text, n in found.top(_TOP)]
             return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
 
-        def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
+        def faults(found: Mapping[tuple[str, str], _ColumnFaults]) -> list[dict[str, Any]]:
             return [
                 {"column": column, "code": code, "count": one.count}
                 | values(one.values, quoted=True)
@@ -199,9 +185,20 @@ def options_of(spec: Any) -> dict[str, Any]:
 
 # --- one property -----------------------------------------------------------------------------------------
 
+_TYPES: Final = (
+    (pa.types.is_boolean, "true/false"),
+    (pa.types.is_integer, "whole number"),
+    (pa.types.is_floating, "number"),
+    (pa.types.is_decimal, "number"),
+    (pa.types.is_date, "date"),
+    (pa.types.is_timestamp, "date and time"),
+    (is_list, "list"),
+    (pa.types.is_struct, "object"),
+)
+
 
 @dataclass(slots=True)
-class PropertyFigures:
+class _PropertyFigures:
     """A property (or group, or field) in the rows that aren't rejects: how it is made and what it holds.
 
     `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value, and
@@ -218,7 +215,7 @@ class PropertyFigures:
     example: str | None = None
 
     def add(self, column: pa.Array) -> None:
-        """Add the values of a batch; once there are too many distinct ones, only whether there is one."""
+        """Add the values of a batch; their counts only until there are too many distinct values."""
         filled = len(column) - column.null_count
         if not filled:
             return
@@ -247,7 +244,7 @@ class PropertyFigures:
 
 
 def _type_word(column: pa.Array) -> str:
-    """The type of the values of a column, of which at least one is not null, in a word for people."""
+    """A word for the type of a column that has a value."""
     if (word := next((word for check, word in _TYPES if check(column.type)), None)) is not None:
         return word
     first = unmark_json(column.drop_null()[0].as_py()) if pa.types.is_string(column.type) else None
@@ -256,12 +253,16 @@ def _type_word(column: pa.Array) -> str:
 
 # --- distinct values --------------------------------------------------------------------------------------
 
+ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
+_MOST: Final = 10  # texts that are kept where there are too many
+_BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
+
 
 class ValueCounts:
     """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
 
-    A full one adds no new texts, but goes on counting those that it has. `distinct` is how many there are, at
-    least if it is full; `counted` is how many values its counts are of.
+    A full one adds no new texts, but goes on counting those that it has. `distinct` is the number of texts, a
+    lower bound if it is full; `counted` is the sum of the counts.
     """
 
     def __init__(self, budget: int) -> None:
@@ -291,7 +292,7 @@ class ValueCounts:
         self.distinct = max(self.distinct, len(self._counts) + self.full)
 
     def close(self, distinct: int, texts: Iterable[tuple[str, int]] = (), counted: int = 0) -> None:
-        """Keep only the most frequent texts, as there are more than fit; `texts` and `counted` are added."""
+        """Keep only the most frequent texts and `texts`, as more don't fit; add `counted`."""
         self._counts = dict([*self.top(_MOST), *texts])
         self.full, self.distinct = True, max(self.distinct, distinct)
         self.counted += counted

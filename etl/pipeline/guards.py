@@ -1,7 +1,6 @@
 """Whether a run may begin: after an unfinished one, with so few rows, or with a source that was sent before.
 
-What becomes of an unfinished run is decided on plain facts, without I/O. The guards look at the source before
-anything is sent; of what stops no run they warn.
+`decide` uses plain facts, without I/O. The other guards check the source before anything is sent.
 """
 
 from __future__ import annotations
@@ -26,9 +25,6 @@ from ..text import counted
 from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
-# An hour less than the server remembers events, for the run itself.
-_REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
-
 Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
 
 
@@ -40,7 +36,7 @@ class Unfinished:
     snapshot isn't the one that it compares with, which may come back. `accepted` rows arrived, or are
     committed and may have. `in_flight` users may have been sent something that isn't committed; None if they
     are unknown. `counts`: there are increments in its job or in the present one. `complete`: every row is
-    committed. `folded`: the snapshot has what was accepted, so the run can't be resumed.
+    committed. `in_snapshot`: what was accepted is in the snapshot, so the run can't be resumed.
     """
 
     difference: str | None
@@ -49,18 +45,18 @@ class Unfinished:
     in_flight: int | None = 0
     counts: bool = False
     complete: bool = False
-    folded: bool = False
+    in_snapshot: bool = False
 
 
 def decide(
     found: Unfinished, *, restart: bool = False, on_change: Literal["stop", "restart"] | None = None
 ) -> Decision:
-    """Decide what becomes of it.
+    """Decide what to do with an unfinished run.
 
     `resume` it; `finish` it without its source, and begin a new run; `restart`: keep what was accepted, and
     begin; `begin` as if it had never been; or `stop`, because a person has to decide.
     """
-    if found.folded:
+    if found.in_snapshot:
         return "restart"
     if found.difference is None and not restart:
         return "resume"
@@ -75,27 +71,30 @@ def decide(
     return on_change or ("stop" if found.counts else "restart")
 
 
-# --- what is said of an unfinished run --------------------------------------------------------------------
+# --- messages about an unfinished run ---------------------------------------------------------------------
+
+# An hour less than the server remembers events, for the run itself.
+_REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
 
 
 def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
-    """What to do if the decision is to stop; finishing the run is only advised if that is possible."""
+    """The hint if the decision is to stop; it advises to finish the run only if that is possible."""
     if found.other_snapshot:
         return "bring that snapshot back, or drop the run with --restart"
     names = ", ".join(increments)
     begin = "with --on-source-change restart it is given up, and this one begins"
     if names:
-        begin += f"; {names} of what it had accepted stay, also for rows that this one has and sends again"
+        begin += f"; {names} of rows that it had accepted stay, and count twice if this one has these rows"
     if can_finish:
-        return f"finish that run first, with what it began with; or, {begin}"
-    return f"what it began with is gone, so it can't be finished; {begin}"
+        return f"finish that run first, with its source and job file; or, {begin}"
+    return f"its source has gone or changed, so it can't be finished; {begin}"
 
 
 def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
-    """What it means that a run was restarted."""
+    """The warning that an unfinished run was given up."""
     which = f" {found.difference}" if found.difference else ""
     text = f"an unfinished run{which} was given up; "
-    if found.folded:
+    if found.in_snapshot:
         return f"{text}what it had accepted is kept"
     if found.in_flight is None:
         text += "the users in flight are unknown, so all users are sent"
@@ -108,13 +107,15 @@ def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     return text
 
 
-def lost_hint(job: Job, increments: Sequence[str], left: InFlightContents | None, *, same: bool) -> str:
-    """What to do about a lost checkpoint; `same`: this run would send what the lost one sent."""
-    if not increments and (left is None or not left.mark.counts):
+def lost_hint(job: Job, increments: Sequence[str], previous: InFlightContents | None, *, same: bool) -> str:
+    """The hint for a lost checkpoint; `same`: this run would send what the lost one sent."""
+    if not increments and (previous is None or not previous.mark.counts):
         return "run with --restart: it begins anew, and what arrived before arrives once more, as it was"
-    rules = amplitude.TRANSPORT_RULES[job.destination.transport]
-    once = rules.counts_once and left is not None and not left.finished
-    if once and left is not None and time.time() - left.mark.began < _REMEMBERED_SECONDS:
+    counts_once = amplitude.TRANSPORT_RULES[job.destination.transport].counts_once
+    remembered = (
+        previous and not previous.finished and time.time() - previous.mark.began < _REMEMBERED_SECONDS
+    )
+    if counts_once and remembered:
         if same:
             return "run with --restart: the same events are sent again, and what had arrived counts once"
         return (
@@ -144,8 +145,8 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
 def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, rows: int | None = None) -> None:
     """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
 
-    `rows` None: they are counted, but for those of a stream. Raises UsageError for a stream of which more
-    than one row is required: it can't be counted first.
+    `rows` None: they are counted, but for those of a stream. Raises UsageError if more than one row
+    of a stream is required: it can't be counted first.
     """
     if minimum is not None and not source.repeatable and minimum.count not in {0, 1}:
         raise UsageError(
@@ -201,9 +202,9 @@ def check_repeat(
 
 
 def warn_of_large_numbers(chunk: Chunk, warned: set[str], warn: Callable[[Warned], None]) -> None:
-    """Warn of properties with whole numbers that a browser shows with other digits, each once.
+    """Warn of properties with whole numbers that a browser shows with other digits.
 
-    Those of which it has `warned` are added to the set.
+    Each is added to `warned`, and no property in it is warned of again.
     """
     for name in sorted(chunk.large - warned):
         text = (

@@ -1,4 +1,4 @@
-"""Stages 1 and 2, READ and MAP, as a job has them; and the time that each stage takes."""
+"""Stages 1 and 2, READ and MAP, for one job; and the time that each stage takes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class JobSource:
 
     @property
     def expected_rows(self) -> int | None:
-        """About how many rows the source has, by what was read of it; None if that is unknown, or exact."""
+        """An estimate of the number of rows, by what was read so far; None if it is unknown or exact."""
         return int(self._expected[0]) or None
 
     @property
@@ -160,7 +160,7 @@ def _with_all_columns(job: Job, source: Source, *, strict: bool) -> Source:
     `strict`: a missing column is an error; otherwise the job's transform may still make it.
     """
     names = [source.names(file) for file in range(len(source.files))]
-    # A file of nothing lacks nothing.
+    # An empty file lacks no column.
     files = [file for file, own in enumerate(names) if own or not source.is_empty(file)]
     known = list(dict.fromkeys(name for file in files for name in names[file]))
     if files and strict and not source.holds_rejects:

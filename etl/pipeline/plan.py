@@ -99,7 +99,7 @@ class Plan:
         """
 
         def shown(reject: Reject) -> dict[str, Any]:
-            """Where it is and why, but not where that may quote a value of which only a hash is sent."""
+            """Where it is, and why unless that may quote a value that is only sent hashed."""
             hidden = mask or any(fault.column in self.figures.hashed for fault in reject.faults)
             return {"source": reject.source, "row": reject.row, "reason": MASK if hidden else reject.reason}
 
@@ -164,7 +164,7 @@ class Plan:
             by_reason[reason] = by_reason.get(reason, 0) + count
         for reject in chunk.rejects:
             self.rejects_by_code[reject.code] += 1
-            self.figures.reject(reject)
+            self.figures.add_reject(reject)
             examples = self.examples.setdefault(reject.code, [])
             if len(examples) < _EXAMPLES:
                 examples.append(reject)
@@ -239,9 +239,9 @@ def plan_job(
 
             def watch(compared: DiffedBatch) -> None:
                 users.add(compared)
-                figures.send(compared.mapped)
+                figures.add_sent(compared.mapped)
 
-            made = pipeline.planned(None if first is None else first.final, figures.look, watch)
+            made = pipeline.planned(None if first is None else first.final, figures.add, watch)
             large = set[str]()
             for chunk in chain.from_iterable(chain(made, removed.chunks([RowRange(found.files)]))):
                 found.add(chunk)

@@ -1,7 +1,7 @@
 """The look before sending: what differs from the snapshot once all rows of a source are applied.
 
-On most nights few rows may be sent. They are kept as they stand in the source, so that the pass that sends
-them maps, compares and encodes them as if it had read them there; the rows left out count as unchanged.
+On most nights few rows differ. They are kept as the source has them, so that the pass that sends maps,
+compares and encodes only these; the rows left out count as unchanged.
 """
 
 from __future__ import annotations
@@ -29,10 +29,6 @@ from .row_pipeline import DeviceOwners, RowPipeline
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
-# What is kept of several batches is kept together, so that mapping it costs what its rows cost.
-_TOGETHER_ROWS: Final = 16_384
-_TOGETHER_BYTES: Final = 4 << 20
-_MOST_BYTES: Final = 256 << 20
 
 
 class Precheck:
@@ -88,12 +84,12 @@ class Precheck:
             raise TooManyChangesError(
                 f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
                 "nothing was sent",
-                hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
+                hint="see the changes with `propsync check`; if they are right, run with --max-changes 100%",
             )
 
 
 def _extend(ranges: list[CommittedRows], rows: CommittedRows) -> None:
-    """Add rows: to the last range, if they come just behind it."""
+    """Append rows; they extend the last range if they follow it directly."""
     last, here = ranges[-1].row_range if ranges else RowRange(-1), rows.row_range
     if (last.file, last.stop) == (here.file, here.first):
         before, skipped = ranges.pop(), Counter[tuple[str, str]]()
@@ -137,6 +133,11 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
 
 
 # --- the rows that may be sent ----------------------------------------------------------------------------
+
+# Kept rows of several batches are joined up to this size, as mapping a batch has a fixed cost.
+_TOGETHER_ROWS: Final = 16_384
+_TOGETHER_BYTES: Final = 4 << 20
+_MOST_BYTES: Final = 256 << 20
 
 
 class ChangedRows(AbstractContextManager["ChangedRows"]):
@@ -196,7 +197,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         last, schema = self._together[-1] if self._together else None, plain_schema(batch.rows.schema)
         other = last is not None and (last.file, self._schema) != (batch.file, schema)
         if other or (last is not None and paired and len(places)):
-            self._write()  # whose a device is, is learned batch by batch
+            self._write()  # the users of devices are learned batch by batch
         elif last is not None and not len(places) and not batch.rejects:
             self._together[-1] = replace(last, stop=batch.stop)
             return

@@ -1,4 +1,4 @@
-"""Things are made in a thread while those made before are used; a thread that is stuck holds up nobody.
+"""Items are made in a thread while earlier ones are used; a thread that hangs doesn't block the end.
 
 Reading releases the interpreter's lock, so it overlaps with encoding in the next thread, and both overlap
 with the event loop as far as they release it.
@@ -21,9 +21,9 @@ _T = TypeVar("_T")
 # The chunks of a run as they get ready, until the event is set.
 ChunkStream: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], None]]
 
-# At the end the thread is in the middle of a batch at most, or stuck in a pipe that nobody writes to.
+# At the end the thread finishes its batch, or hangs in a pipe that nobody writes to.
 _JOIN_SECONDS: Final = 2.0
-# The longest wait: a Ctrl-C just before it would not end it.
+# A Ctrl-C just before a wait doesn't end it, so waits are short.
 _POLL_SECONDS: Final = 0.1
 
 
@@ -32,7 +32,7 @@ def prefetched(items: Iterator[_T]) -> Generator[_T, None, None]:
 
     Closing the generator ends the thread, unless it is stuck in `items`.
     """
-    thread = _MakingThread(items, "read")
+    thread = _ProducerThread(items, "read")
     coming = deque([thread.ask(), thread.ask()])
     try:
         while True:
@@ -54,7 +54,7 @@ async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGe
 
     `made` is only touched by one thread. Its errors are raised here.
     """
-    thread = _MakingThread(made, "produce")
+    thread = _ProducerThread(made, "produce")
     try:
         async with aclosing(one_ahead(lambda: asyncio.wrap_future(thread.ask()), stopped)) as found:
             async for item in found:
@@ -83,8 +83,8 @@ async def one_ahead(
         coming.cancel()
 
 
-class _MakingThread(threading.Thread, Generic[_T]):
-    """Makes one item for each future that is asked for, and None behind the last; their errors come there."""
+class _ProducerThread(threading.Thread, Generic[_T]):
+    """Makes the next item for each future that `ask` returns, and None after the last one."""
 
     def __init__(self, made: Iterator[_T], name: str) -> None:
         super().__init__(name=name, daemon=True)

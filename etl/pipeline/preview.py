@@ -1,7 +1,7 @@
-"""What a job makes of rows (`preview`), and of one user's why (`explain`).
+"""`preview`: identifications of some rows. `explain`: all of one user, and what a run would send of them.
 
-`preview` shows the first identifications, one user's, or a sample of all. It reads nothing in a thread of its
-own: of a pipe no more is read than is shown. `explain` follows the rows of one user to what a run would send.
+`preview` shows the first identifications, those of one user, or a sample. It reads without a thread, so that
+no more of a pipe is read than is shown.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -54,15 +55,16 @@ def first_rows(
     job: Job, source: Source, *, count: int | None, user: str | None = None
 ) -> Iterator[PreviewedRow]:
     """The first `count` identifications, or all; only those of a `user` (or device) if one is named."""
-    rows, left = JobSource(job, source), count
-    for mapped in map(rows.mapper.map, rows.read_all()):
+    rows = JobSource(job, source)
+
+    def found(mapped: Mapped) -> Iterator[PreviewedRow]:
         own = np.arange(len(mapped.kept))
         if user is not None:
             own = np.flatnonzero(_of_user(mapped.identifications, user))
-        yield from _previewed(rows, mapped, own[:left])
-        left = None if left is None else left - len(own)
-        if left is not None and left <= 0:
-            return
+        return _previewed(rows, mapped, own[:count])
+
+    batches = map(rows.mapper.map, rows.read_all())
+    return islice(chain.from_iterable(map(found, batches)), count)
 
 
 def sampled_rows(job: Job, source: Source, *, count: int, seed: int = 0) -> Iterator[PreviewedRow]:
@@ -90,7 +92,7 @@ def _previewed(rows: JobSource, mapped: Mapped, chosen: NDArray[np.int64]) -> It
 
 
 def _of_user(ids: pa.RecordBatch, user: str) -> NDArray[np.bool_]:
-    """Which of n identifications, or of their ids, are of this user id or device id; shape (n,)."""
+    """Which of n identifications have this user id or device id; shape (n,)."""
     found = np.zeros(ids.num_rows, dtype=np.bool_)
     for _, column in subject_of(ids).columns(ids):
         found |= as_mask(pc.equal(column, user))
@@ -102,7 +104,7 @@ def _of_user(ids: pa.RecordBatch, user: str) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One place of the identification: the value in the source, the value to be sent, and why it differs.
+    """A value of an identification: in the source, as it is to be sent, and why these differ.
 
     `column` is None for a constant. `sent` is None if nothing is sent for it; then `reason` has the cause.
     Where the value is sent hashed, `source` is dots in its place: who may see the hash may not see the value.
@@ -149,7 +151,7 @@ class Explanation:
 
 
 def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> Explanation:
-    """Read the whole source, and say what becomes of the user's rows; nothing is sent or changed.
+    """Read the whole source and explain the outcome of the user's rows; nothing is sent or changed.
 
     `user` is the user id or the device id, as it is sent. Raises EtlError like `run_job`.
     """
@@ -221,7 +223,7 @@ def _ids_of(job: Job, values: dict[str, Any]) -> set[str]:
 
 
 def _values(rows: JobSource, own: Mapped) -> Iterator[tuple[Value, ...]]:
-    """For each row of a batch, all of which give an update, what became of each value."""
+    """The values of each row of a batch whose rows all give an update."""
     skipped = {(one.column, number): one.reason for one in own.skipped for number in one.rows.tolist()}
     numbers = own.batch.numbers.tolist()
     originals = original_values_of(own, own.kept, rows.job.identification.columns())

@@ -76,10 +76,11 @@ class OpenRun:
 
 @dataclass
 class RunOpening:
-    """How a run begins: what an earlier process left, and what is found out for a new run.
+    """Opens a run: what an earlier process left, and what is found out for a new run.
 
-    `plan` is what it is to keep to. `unfinished` is what is known of an unfinished run, and `flights` are its
-    users in flight (None: unknown). `same`: the mark of a lost run that the new one repeats.
+    `plan` is the saved plan that is to be sent. `unfinished` is what is known of an unfinished run, and
+    `flights` are its users in flight (None: unknown). `same`: the mark of a lost run that the new one
+    repeats.
     """
 
     inputs: RunInputs
@@ -99,7 +100,7 @@ class RunOpening:
         self.expected = self.inputs.identity()
         self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
         self.increments = increments_of(self.job)
-        self.left = read_in_flight(self.folder.in_flight)
+        self.previous = read_in_flight(self.folder.in_flight)
 
     @contextmanager
     def open(self) -> Iterator[OpenRun]:
@@ -128,22 +129,22 @@ class RunOpening:
     def load(self) -> Checkpoint | None:
         """The folder's checkpoint, whole; None if there is none, or if a lost one is given up."""
         try:
-            return load_checkpoint(self.folder, self.left)
+            return load_checkpoint(self.folder, self.previous)
         except StaleCheckpointError as error:
             if self.settings.restart:
                 self.lost = True
                 return None
             if not error.damaged:
                 raise
-            hint = lost_hint(self.job, self.increments, self.left, same=self._same_run() is not None)
+            hint = lost_hint(self.job, self.increments, self.previous, same=self._same_run() is not None)
             raise StaleCheckpointError(error.message, hint=hint, damaged=True) from error
 
     def decide(self, found: Checkpoint | None) -> Decision:
-        """What becomes of an unfinished run. Raises StaleCheckpointError where a person has to decide."""
+        """Decide what to do with an unfinished run. Raises StaleCheckpointError if a person has to decide."""
         progress = None if found is None else found.progress()
         if found is None or progress is None or progress.finished:
             return "begin"
-        self.flights = uncommitted_flights(self.left, found)
+        self.flights = uncommitted_flights(self.previous, found)
         self.unfinished = unfinished = self._examine(found, progress)
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
@@ -178,11 +179,11 @@ class RunOpening:
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
             counts=facts.counts or self.facts.counts,
             complete=progress.complete,
-            folded=made_by == restarted_id(progress.run_id),
+            in_snapshot=made_by == restarted_id(progress.run_id),
         )
 
     def prepare(self, found: Checkpoint | None, decision: Decision) -> None:
-        """Check the source, and then deal with the run before; see `open`."""
+        """Check the source, and then finish or give up the run before; see `open`."""
         source, folder = self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
             if not own_rejects(source, folder):  # else they are what is to be sent now
@@ -201,7 +202,7 @@ class RunOpening:
         if self.lost:
             self.same = self._same_run()
             if self.same is None:
-                invalidate_lost(folder, self.left, self.job)
+                invalidate_lost(folder, self.previous, self.job)
         if found is not None and self.unfinished is not None and decision == "restart":
             keep_accepted(folder, found, self.flights)
             self.notes += (Warned("restarted", restart_message(self.unfinished, self.increments)),)
@@ -226,8 +227,8 @@ class RunOpening:
             )
             if same is not None:
                 mark = replace(mark, began=same.began)
-            elif found is not None and self.left is not None and self.left.mark.run_id == mark.run_id:
-                mark = replace(self.left.mark, boot=mark.boot)
+            elif found is not None and self.previous is not None and self.previous.mark.run_id == mark.run_id:
+                mark = replace(self.previous.mark, boot=mark.boot)
             # What a lost checkpoint had will be sent again; until then it is unknown who has what.
             mark = replace(mark, unknown=flights is None or same is not None)
             resent = math.inf if same else self.settings.concurrency if flights is None else len(flights)
@@ -254,14 +255,14 @@ class RunOpening:
 
     def _same_run(self) -> RunMark | None:
         """The mark of the lost run, if this one would send the same, byte for byte."""
-        if self.left is None or self.left.finished:
+        if self.previous is None or self.previous.finished:
             return None
         with open_diff_base(self.facts, self.folder) as base:
-            same = self.left.mark.source == source_mark(self.expected, base.run_id, self.digests)
-        return self.left.mark if same else None
+            same = self.previous.mark.source == source_mark(self.expected, base.run_id, self.digests)
+        return self.previous.mark if same else None
 
     def _can_finish(self, progress: Progress) -> bool:
-        """Whether the files that an unfinished run began with are still there, as far as can be told."""
+        """Whether the files that an unfinished run began with still exist, as far as that is known."""
         for entry in progress.identity["source"]:
             if len(entry) == 1:  # a stream
                 return False

@@ -1,7 +1,7 @@
 """Stages 1 to 4, READ, MAP, DIFF and ENCODE: rows of a source become chunks, batch by batch.
 
-A row that names a device alone waits for the rows of the device's user, as far as the run has shown whose it
-is (`DeviceOwners`).
+A row that names only a device waits for the rows of the device's user, if an earlier row linked the two
+(`DeviceOwners`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import SourceError
 from ..job.spec import Job
 from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
 from ..reader import Source
-from ..sender.parts import only
+from ..sender.parts import selected
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
 from ..subject import Keys, device_keys, names_device_alone
@@ -34,12 +34,6 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .precheck import ChangedRows
 
-# New pairs are sorted once there are so many, or when somebody asks.
-_UNSORTED: Final = 1 << 16
-
-
-# The entries of chunks accepted earlier that begin at or after one place, and before another.
-SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]]
 # The held rows of a range; None where the whole range is left.
 HeldOf: TypeAlias = Callable[[RowRange], HeldRows | None]
 # In place of a run's id, and as long.
@@ -83,21 +77,22 @@ class RowPipeline:
         *,
         final: FinalChanges | None = None,
         changed: ChangedRows | None = None,
-        sent: SentBetween | None = None,
+        sent: Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]] | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] = lambda _: None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
         `final` is what a look at the whole source showed, and `changed` has the rows that it kept, if it
-        could. `sent` gives what the run sent before, `held` the held rows of a range, to which its chunks are
-        then cut down. `watch` is called with every batch as it is compared.
+        could. `sent` gives the entries of chunks accepted before that begin at or after one place (file,
+        row), and before another. `held` gives the held rows of a range, to which its chunks are then cut
+        down. `watch` is called with every batch as it is compared.
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
         def left(compared: DiffedBatch) -> Mapped:
             if compared.seen is not None:
-                owners.learn(compared.seen.keys)  # rows that aren't sent show whose a device is, too
+                owners.learn(compared.seen.keys)  # rows that aren't sent link devices, too
             watch(compared)
             return compared.mapped
 
@@ -115,7 +110,7 @@ class RowPipeline:
                     mapped = self.rows.mapped(row_range, (batch for _, batch in pairs))
                     going = map(left, self.diffed(differ, mapped))
                     for chunks in self.encoded(row_range, going, held(row_range)):
-                        yield list(owners.on(chunks))
+                        yield list(owners.add_owners(chunks))
 
     def planned(
         self, final: FinalChanges | None, look: Callable[[Mapped], None], watch: Callable[[DiffedBatch], None]
@@ -186,7 +181,7 @@ class RowPipeline:
 
 
 def _with_ranges(batches: Iterable[Batch], ranges: Iterable[RowRange]) -> Iterator[tuple[RowRange, Batch]]:
-    """Each batch with every range of which it has rows; both ascend."""
+    """Each batch with every range that it has rows of; both ascend."""
     left = deque(ranges)
     for batch in batches:
         while left and left[0].stop is not None and left[0].stop <= batch.first:
@@ -206,7 +201,7 @@ def _only_held(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:
         return list(chunks)
     found = []
     for chunk in chunks:
-        part = only(chunk, np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)]))
+        part = selected(chunk, np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)]))
         row_range = RowRange(chunk.file, chunk.first, chunk.stop)
         if row_range != held.row_range or not np.array_equal(part.numbers, held.rows):
             raise SourceError(
@@ -217,13 +212,16 @@ def _only_held(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:
     return found
 
 
-# --- whose a device is ------------------------------------------------------------------------------------
+# --- the users of devices ---------------------------------------------------------------------------------
+
+# New pairs are sorted once there are so many, or for a look-up.
+_UNSORTED: Final = 1 << 16
 
 
 class DeviceOwners:
-    """Whose a device is, as rows of this run have shown: later rows of the device alone are that user's.
+    """The user of each device, by the rows of this run: later rows that name only the device are that user's.
 
-    Of a device's users the last one counts. Pairs of keys, 16 bytes for each device, are kept in sorted runs,
+    The last user of a device counts. Pairs of keys, 16 bytes for each device, are kept in sorted runs,
     each more than twice as long as the one after it.
     """
 
@@ -238,8 +236,8 @@ class DeviceOwners:
             if sum(map(len, self._new)) >= _UNSORTED:
                 self._sort()
 
-    def on(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The same chunks, with the owners of devices that are named alone. Their rows are learned, too."""
+    def add_owners(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, with the users of devices that are named alone; learns from their rows, too."""
         for chunk in chunks:
             self.learn(chunk.keys)
             linked = self.users(chunk.keys)

@@ -1,4 +1,4 @@
-"""`run`: the job, from its checkpoint to its summary, in the order in which the data moves."""
+"""`run`: send the source of a job, from opening its checkpoint to the summary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ..run_events import (
     Warned,
     ended,
 )
-from ..sender.transports import TRANSPORTS, HttpTransport
+from ..sender.transports import HttpTransport
 from ..snapshot import FinalChanges
 from ..tally import RangeSet
 from ..text import counted
@@ -45,11 +45,18 @@ from .precheck import ChangedRows, precheck
 from .prefetch import ChunkStream, prefetch_chunks
 from .resume import OpenRun, RunOpening
 from .row_pipeline import RowPipeline
-from .run_inputs import RunInputs, digests_meanwhile, drop_kept, own_rejects, stays_beside, with_kept
+from .run_inputs import (
+    RunInputs,
+    background_digests,
+    drop_kept_rejects,
+    own_rejects,
+    stays_beside,
+    with_kept_rejects,
+)
 from .saved_plan import SavedPlan
 from .send_loop import send_all
-from .settings import Settings
-from .status import remove_oldest
+from .settings import Settings, make_transport
+from .status import remove_oldest_snapshots
 from .user_changes import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .worker_process import may_fork, worker_process
 
@@ -61,7 +68,7 @@ _Result = TypeVar("_Result")
 
 
 def no_listener(event: Event) -> None:
-    """The listener of a run to which nobody listens."""
+    """Ignore an event."""
 
 
 def run_job(
@@ -84,22 +91,15 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             "a stream is gone once it was read, so --limit would lose its other rows",
             hint="save it to a file and name that, or cut the stream itself, as with head -n",
         )
-    inputs = replace(inputs, source=with_kept(source, folder))
+    inputs = replace(inputs, source=with_kept_rejects(source, folder))
     plan = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
     if plan is not None:
         if settings.restart:
             raise UsageError(
-                "--restart begins anew, and a plan is of what is to be sent now: give one of them"
+                "--restart begins a new run, and --plan sends what was planned: give only one of them"
             )
         plan.check_inputs(inputs)
-    rows, destination = JobSource(inputs.job, inputs.source), inputs.job.destination
-    transport = TRANSPORTS[destination.transport](
-        destination.endpoint,
-        key,
-        connections=settings.concurrency,
-        allow_http=settings.allow_http,
-        trust_status=destination.trust_status,
-    )
+    rows, transport = JobSource(inputs.job, inputs.source), make_transport(inputs.job, key, settings)
     folder.prepare()
     with folder.hold() as lock, RunOpening(replace(inputs, source=rows.source), plan).open() as run:
         remember_job(folder.path, job, rows.source.total_rows())
@@ -163,7 +163,7 @@ class _Run:
         # The stream first: the terminal's thread would forbid a second process.
         with (
             self._open_stream(lock) as stream,
-            digests_meanwhile(self.source, digests, checkpoint.keep_digests),
+            background_digests(self.source, digests, checkpoint.keep_digests),
         ):
             self._report_start()
             status: Status = "stopped"
@@ -192,10 +192,10 @@ class _Run:
         return summary
 
     def _check_changes(self, *, begun: bool) -> FinalChanges | None:
-        """What differs after all rows, if that can be found out; where nothing is sent is committed.
+        """Find what differs after all rows, if the source can be read twice; commit ranges without changes.
 
-        For a run that was `begun` by another process, all of the source is read again: it must decide as
-        before. Raises TooManyChangesError if too many users changed, unless the run was begun.
+        A run that was `begun` by another process reads all of the source again, so that it decides as before.
+        Raises TooManyChangesError if too many users changed, unless the run was begun.
         """
         pipeline, checkpoint, settings = self.pipeline, self.checkpoint, self.settings
         began = settings.clock.now()
@@ -212,7 +212,7 @@ class _Run:
         return found.final
 
     def _open_stream(self, lock: int) -> AbstractContextManager[ChunkStream]:
-        """The chunks of what is left; from a worker process if that is asked for, or pays."""
+        """Open the chunks that are left; from a worker process if the settings ask for it, or it pays."""
         size = self.changed.size if self.changed.complete else self.source.total_bytes() or 0
         pays = self.settings.rate is None and size >= _WORTH_A_PROCESS
         wanted = pays if self.settings.processes is None else self.settings.processes == 2
@@ -256,8 +256,8 @@ class _Run:
         self.changes = write_snapshot(self.folder, checkpoint)
         checkpoint.finish()
         self.opened.in_flight.finished()
-        drop_kept(self.folder)
-        remove_oldest(self.folder)
+        drop_kept_rejects(self.folder)
+        remove_oldest_snapshots(self.folder)
 
     def _publish(self) -> None:
         number, stays = self.checkpoint.progress().number, stays_beside(self.source, self.folder)

@@ -1,10 +1,10 @@
 """What a run begins with: a job, its source, folder and limits; and whether another run began with the same.
 
-Of files their digests decide. They are made at the start if that is quick or they are needed, else while rows
-are sent.
+Files are the same if their digests are. These are made at the start if that is quick or they are needed, else
+while rows are sent.
 
-A run replaces the job's own rejects when it ends, so of those that it reads, a copy is kept beside them until
-it has finished: it can be resumed even if the process is killed after the new rejects were published.
+A run replaces the job's own rejects when it ends. If it reads them, it keeps a copy until it has finished: so
+it can be resumed even if the process is killed after the new rejects were published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from itertools import zip_longest
 from typing import Any, Final, Self
 from uuid import uuid4
@@ -39,10 +38,6 @@ from .settings import Settings, at_endpoint, known_limits
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT: Final = 2
-_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
-# Reading so much takes less than a tenth of a second.
-_QUICK_BYTES: Final = 64_000_000
-_JOIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,7 @@ class RunInputs:
         return cls(job, source, settings, folder, *known_limits(job, settings, folder))
 
     def identity(self) -> RunIdentity:
-        """What decides which bytes are sent, as plain data; that of a stream is another one each time."""
+        """What decides which bytes are sent, as plain data; a stream never has the same twice."""
         job, source, limits = self.job, self.source, self.limits
         files = list(map(entry_of, source.files))
         if not source.repeatable:
@@ -124,15 +119,12 @@ class JobFacts:
     @staticmethod
     def read(plain: Mapping[str, Any]) -> JobFacts:
         """The facts of plain data, as `asdict` made it."""
-        return _validator().validate_python(plain)
-
-
-@cache
-def _validator() -> TypeAdapter[JobFacts]:
-    return TypeAdapter(JobFacts)
+        return TypeAdapter(JobFacts).validate_python(plain)
 
 
 # --- which bytes a run sends ------------------------------------------------------------------------------
+
+_NAME, _SIZE, _TIME, _SAMPLE = range(4)  # of the entry of a file; that of a stream is one number
 
 
 def entry_of(file: SourceFile) -> list[object]:
@@ -150,7 +142,7 @@ def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) ->
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# What is said where the part of an identity with this name differs.
+# By part of an identity, the message if that differs.
 _DIFFERENCES: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "endpoint": lambda was, now: f"to another destination: {was}, not {now}",
     "transport": lambda was, now: f"over another transport: {was}, not {now}",
@@ -196,6 +188,10 @@ def difference(
 
 # --- digests of whole files -------------------------------------------------------------------------------
 
+# Reading so much takes less than a tenth of a second.
+_QUICK_BYTES: Final = 64_000_000
+_JOIN_SECONDS: Final = 2.0
+
 
 def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
     """The digests made before anything is sent; those of all files if they are `needed`."""
@@ -217,7 +213,7 @@ def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool 
 
 
 @contextmanager
-def digests_meanwhile(
+def background_digests(
     source: Source, known: Mapping[int, str], keep: Callable[[Mapping[int, str]], None]
 ) -> Iterator[None]:
     """Make the other digests in a thread, and `keep` each, while the context is open.
@@ -260,7 +256,7 @@ def own_rejects(source: Source, folder: StateDir) -> list[int]:
 def keep_rejects(source: Source, folder: StateDir) -> None:
     """Keep the job's own rejects if the run that begins reads them. Raises StateError."""
     if not own_rejects(source, folder):
-        drop_kept(folder)
+        drop_kept_rejects(folder)
         return
     with replacing_file(folder.kept_rejects) as kept, folder.rejects.open("rb") as rejects:
         shutil.copyfileobj(rejects, kept)
@@ -269,8 +265,8 @@ def keep_rejects(source: Source, folder: StateDir) -> None:
         os.utime(kept.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def drop_kept(folder: StateDir) -> None:
-    """Remove the kept file, which is not needed any more."""
+def drop_kept_rejects(folder: StateDir) -> None:
+    """Remove the copy of the rejects, which is not needed any more."""
     with suppress(OSError):
         folder.kept_rejects.unlink(missing_ok=True)
 
@@ -296,10 +292,10 @@ def stays_beside(source: Source, folder: StateDir) -> Callable[[RejectKey], bool
     return stays
 
 
-def with_kept(source: Source, folder: StateDir) -> Source:
-    """The source with the kept file in place of its own rejects, if its run has committed all rows.
+def with_kept_rejects(source: Source, folder: StateDir) -> Source:
+    """The source with the copy in place of the job's own rejects, if its run has committed all rows.
 
-    The same source if there is no such run, or if somebody wrote to the rejects since.
+    The same source if there is no such run, or if the rejects were edited since.
     """
     places = own_rejects(source, folder)
     if not places or not is_there(folder.kept_rejects):

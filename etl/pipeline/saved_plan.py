@@ -1,8 +1,8 @@
-"""A plan in a file: of what it was made, and the proof that a run sends exactly that.
+"""A plan in a file: what it was made of, and the proof that a run sends exactly that.
 
 What a run sends depends on the source, the job, the snapshot and a few options. A plan has a digest of each,
-so that it can say which of them differs. The proof is the digest of the identifications themselves: they are
-made again, as they were for the plan, before the first request.
+to name what differs. The proof is the digest of all identifications: a run makes them anew and compares it
+before the first request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .run_inputs import RunInputs
 
 _FORMAT: Final = 1
-_MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
+_MOST_BEGUN: Final = 1000  # applied plans that the state folder remembers
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
 _FILE: Final = {"name": str, "bytes": (int, None), "sha256": str}
@@ -193,12 +193,12 @@ class SavedPlan:
                 file.write(json.dumps(dict([*begun.items()][-_MOST_BEGUN:])).encode())
 
     def refuse_unfinished(self, text: str) -> None:
-        """Raise PlanError for an unfinished run that isn't of this plan; `text` says of what it is."""
+        """Raise PlanError for an unfinished run that isn't of this plan; `text` says what it belongs to."""
         hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
         _refuse(self.path, [f"there is an unfinished run {text}"], hint)
 
 
-# --- of what it is made -----------------------------------------------------------------------------------
+# --- what a plan is made of -------------------------------------------------------------------------------
 
 
 def _inputs_of(run: RunInputs) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 
 def stream_error() -> UsageError:
-    """The error for a plan of a source that can be read only once."""
+    """The error for planning a source that can be read only once."""
     return UsageError(
         "a stream is gone once it was read, so there can be no plan of it",
         hint="save it to a file and name that, or leave the plan out",
@@ -315,7 +315,7 @@ def _digest(data: Mapping[str, Any]) -> str:
 
 
 def _begun(folder: StateDir) -> dict[str, str]:
-    """When a run of which plan began, by the plan's digest. Raises StateError."""
+    """When a run of each plan began, by the plan's digest. Raises StateError."""
     try:
         return dict(json.loads(folder.plans.read_bytes()))
     except FileNotFoundError:

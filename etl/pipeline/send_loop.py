@@ -1,4 +1,4 @@
-"""Rows arrive in chunks, are sent, and are committed as they end: many chunks in one transaction."""
+"""Chunks are sent, and committed as they end: many chunks in one transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def send_all(
-    arriving: ChunkStream,
+    stream: ChunkStream,
     transport: Transport,
     run: OpenRun,
     settings: Settings,
@@ -33,7 +33,7 @@ async def send_all(
     *,
     on_timing: Callable[[Timing], None],
 ) -> bool:
-    """Bring every row of the chunks to its end. False if the run was told to stop before that.
+    """Send chunks until every row has an outcome; return False if the run is stopped before that.
 
     `on_timing` is called once sending is over, whichever way. Raises the first error of any chunk as it is.
     """
@@ -64,7 +64,7 @@ async def send_all(
         large = set[str]()
         async with _stopping_at_signals(sender) if settings.handle_signals else nullcontext():
             try:
-                async with sender, aclosing(arriving(sender.stopped)) as lists:
+                async with sender, aclosing(stream(sender.stopped)) as lists:
                     async for chunks in lists:
                         for chunk in chunks:
                             if not sender.stopping:
@@ -96,11 +96,11 @@ async def _stopping_at_signals(sender: Sender) -> AsyncIterator[None]:
 
 
 class Committer(AbstractContextManager["Committer"]):
-    """Groups what is to be committed: while one transaction is written, the next one gathers.
+    """Commits chunks in groups: while one transaction is written, the next one gathers.
 
-    `read_meter` gives what the requests since its last call came to, `read_latencies` how long their answers
-    took. `tally` is the whole job's, and `commits` is how many transactions there were. To be used as a
-    context manager: its one thread is the only one that touches the checkpoint meanwhile.
+    `read_meter` returns the counts of requests since its last call, `read_latencies` the times to their
+    answers. `tally` is the whole job's, and `commits` counts the transactions. Use it as a context manager:
+    only its thread uses the checkpoint meanwhile.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Committer(AbstractContextManager["Committer"]):
         check_rejects(self.tally, self._settings.max_rejects, ended=False)
 
     async def flush(self) -> None:
-        """Write all that waits, and what requests came to, in one transaction."""
+        """Write all that waits, and the counts of requests, in one transaction."""
         group, self._waiting = self._waiting, []
         meter, now = self._read_meter(), self._settings.clock.now()
         seconds, self._last = now - self._last, now
@@ -162,7 +162,7 @@ def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
     """Raise TooManyRejectsError if there are more rejects than the limit."""
     if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
         lines = counted(tally.swallowed, "line")
-        doubt = f", and {lines} that follow a quote in them which is not closed count as well"
+        doubt = f", and {lines} behind an unclosed quote in them count as well"
         raise TooManyRejectsError(
             f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
             f"the limit is {limit}",

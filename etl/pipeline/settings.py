@@ -1,4 +1,4 @@
-"""The settings of a run: how it sends, within what a probe found; the job says what it sends."""
+"""The settings of a run: how it sends, within the limits that a probe found. The job says what it sends."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..job.words import endpoint
 from ..model import Tally
 from ..run_events import Noted, Warned
 from ..sender import Backoff, Clock
+from ..sender.transports import TRANSPORTS, HttpTransport
 
 _KEY_ROOM: Final = 1000  # bytes of a request for an API key, of whatever length
 
@@ -66,9 +67,9 @@ class Settings:
     job's. `progress_every` is the least time in seconds between two `Progressed` events. With two
     `processes`, rows are read and encoded in one and sent by the other, if that is safe; None: if it pays.
     `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
-    the known users; None: those of `diff_base`, if these are many. `min_rows` None: one row,
-    if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
-    job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
+    the known users; None: the usual ones of `diff_base`, if there are many users. `min_rows` None: one row,
+    if the last run had some. `on_source_change` decides about an unfinished run of another source or job;
+    None: it is given up, unless increments would count twice. `again` sends increments once more that
     the last run sent. `limit`: only so many rows, the first of the source, are sent; the next run sends the
     rest. `accept_rejects` ends a run that has rejects with exit code 0. `plan`: the file of a plan that is to
     be sent, exactly, or nothing.
@@ -174,6 +175,18 @@ def at_endpoint(job: Job, settings: Settings) -> Job:
             hint="give the relay's base URL in `region` or with --endpoint, or leave `trust_status` out",
         )
     return job
+
+
+def make_transport(job: Job, key: str, settings: Settings) -> HttpTransport:
+    """The transport of a job, with the job's own endpoint. Raises UsageError as `HttpTransport`."""
+    destination = job.destination
+    return TRANSPORTS[destination.transport](
+        destination.endpoint,
+        key,
+        connections=settings.concurrency,
+        allow_http=settings.allow_http,
+        trust_status=destination.trust_status,
+    )
 
 
 def known_limits(job: Job, settings: Settings, folder: StateDir) -> tuple[Limits, tuple[Warned | Noted, ...]]:

@@ -1,6 +1,6 @@
-"""The state of a job (`status`), read from its folder, and which files there are of which destination.
+"""The state of a job (`status`), read from its folder; and the files of each destination.
 
-Each destination has a snapshot and a list of ids of its own.
+Each destination has its own snapshot and list of ids.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from ..state_files import is_there
 from ..tally import ROW_ENDS, RangeSet
 
 _MOST_REASONS: Final = 1_000
-# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
-_MOST_DESTINATIONS: Final = 8
 
 
 def status_of(job: KnownJob) -> dict[str, object]:
@@ -51,7 +49,7 @@ def status_of(job: KnownJob) -> dict[str, object]:
         run, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         total = None if run.finished else remembered_rows(folder.path)
         left = None if total is None else max(total - run.tally.rows, 0)
-        # An entry of one value is no file: it only tells one stream from another.
+        # An entry of one value is a stream, not a file.
         names = [entry[0] for entry in run.identity["source"] if len(entry) > 1]
         return found | {
             "status": "finished" if run.finished else "unfinished",
@@ -86,7 +84,10 @@ def _snapshot(path: Path) -> dict[str, object] | None:
     }
 
 
-# --- which files are of which destination -----------------------------------------------------------------
+# --- the files of each destination ------------------------------------------------------------------------
+
+# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
+_MOST_DESTINATIONS: Final = 8
 
 
 def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
@@ -112,7 +113,7 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
     """
     if not is_there(path):
         return None
-    with suppress(Exception):  # damaged, or unusual: the message is that of whoever would use it
+    with suppress(Exception):  # damaged, or unusual: `Snapshot` reads it, or says what is wrong
         return read_metadata(path)
     from ..snapshot import Snapshot
 
@@ -120,8 +121,8 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
         return snapshot.metadata, len(snapshot)
 
 
-def remove_oldest(folder: StateDir) -> None:
-    """Keep the files of a few destinations only; to one used again after long everything is sent anew."""
+def remove_oldest_snapshots(folder: StateDir) -> None:
+    """Remove the files of all but a few destinations; everything is sent anew to one that is used again."""
     with suppress(OSError):
         found = sorted(folder.path.glob("snapshot-*.arrow"), key=lambda path: path.stat().st_mtime)
         for path in found[:-_MOST_DESTINATIONS]:

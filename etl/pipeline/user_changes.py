@@ -1,8 +1,7 @@
 """Which users of an export are new, changed or gone, compared with the snapshot of its destination.
 
-A plan counts the new and the changed ones, by property and in bounded memory. With `absent: unset` the
-properties of those who left are unset. A snapshot has only keys of users, so their ids are kept in a file
-beside it.
+A plan counts new and changed users, by property and in bounded memory. With `absent: unset` the properties of
+users who left are unset. The snapshot has only their keys, so a file beside it keeps their ids.
 """
 
 from __future__ import annotations
@@ -36,17 +35,15 @@ from ..snapshot import (
 )
 from ..subject import Subject, user_keys
 from ..text import counted
-from .diff_base import DiffBase, renewed_ids
+from .diff_base import DiffBase, open_ids_writer
 from .job_source import JobSource
 from .prefetch import prefetched
 from .row_pipeline import HeldOf, RowPipeline
 
 _USER_EXAMPLES: Final = 3  # of users whose value of a property changes
-# In place of a file's name, since the rows of users who left are in no file.
-_SOURCE: Final = "users who left"
 
 
-# --- those who are new or changed -------------------------------------------------------------------------
+# --- users who are new or changed -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class _GroupCount:
 class UserCount:
     """Counts the users of batches as they are compared: those of rows that describe an update.
 
-    It counts while its `fresh` users, whom the snapshot doesn't know, are open. What of them doesn't fit in
+    Enter `fresh`, the users whom the snapshot doesn't know, before the first batch. What doesn't fit in
     memory is written beside `path`.
     """
 
@@ -147,9 +144,9 @@ class UserCount:
     def _add_examples(
         self, one: _GroupCount, sent: pa.RecordBatch, rows: NDArray[np.int64], users: NDArray[np.int64]
     ) -> None:
-        """Add known users of whom a group changes, to be looked at; of each the last row, which counts.
+        """Add examples of known users of whom a group changes; the last row of a user counts.
 
-        `rows` (shape (k,)) are those of what is `sent` in which it changes, and `users` theirs.
+        The group changes in `rows` (shape (k,)) of what is `sent`, which are of `users`.
         """
         last = rows[::-1][np.unique(users[::-1], return_index=True)[1]]
         for found in self._source.decoded(sent.take(pa.array(np.sort(last)[:_USER_EXAMPLES]))):
@@ -159,7 +156,7 @@ class UserCount:
 
 
 def _value(group: FieldGroup, found: Any) -> object:
-    """The values of a group in an identification, a dict: one alone, several by name, or "unset"."""
+    """The value of a group in an identification; a dict if it has several fields, or "unset"."""
     values: dict[str, Any] = {}
     for path in group.paths:
         if path[1:2] != ("$unset",):
@@ -170,7 +167,10 @@ def _value(group: FieldGroup, found: Any) -> object:
     return given if len(values) > 1 else next(iter(given.values()))
 
 
-# --- those who left ---------------------------------------------------------------------------------------
+# --- users who left ---------------------------------------------------------------------------------------
+
+# In place of a file's name, since the rows of users who left are in no file.
+_SOURCE: Final = "users who left"
 
 
 class RemovedUsers:
@@ -207,10 +207,10 @@ class RemovedUsers:
             )
 
     def warnings(self) -> Iterator[Warned]:
-        """What a user should know before properties are unset."""
+        """The warnings before properties are unset."""
         if self.spared:
             known = counted(self.spared, "user is", "users are")
-            yield Warned("nobody", f"the export names nobody, so nobody is unset; {known} known")
+            yield Warned("nobody", f"the export names no user, so nobody is unset; {known} known")
         if self.count:
             absent = counted(self.count, "user isn't", "users aren't")
             yield Warned("absent", f"{absent} in the export: their properties are unset")
@@ -249,9 +249,9 @@ class RemovedUsers:
 
 @contextmanager
 def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool) -> Iterator[RemovedUsers]:
-    """The users who left; nobody if the job keeps them, or if the source can't have all users.
+    """Find the users who left; none if the job keeps them, or if the source can't have all users.
 
-    `record`: ids are kept, so that users who leave later are known by id.
+    `record`: the ids of the export are kept, for when these users leave.
     """
     source, snapshot = pipeline.source, pipeline.diff_base.snapshot
     everybody = not source.holds_rejects
@@ -262,33 +262,32 @@ def find_removed_users(pipeline: RowPipeline, folder: StateDir, *, record: bool)
     named = unread = 0
     header = pipeline.diff_base.header(pipeline.job, pipeline.run_id)
     with (
-        renewed_ids(folder, header) if record else nullcontext() as renewal,
+        open_ids_writer(folder, header) if record else nullcontext() as writer,
         closing(prefetched(pipeline.rows.read_all())) as batches,
     ):
         for batch in batches:
             ids = pipeline.rows.mapper.ids(batch)
             named += ids.num_rows
             unread += batch.stop - batch.first - ids.num_rows
-            if renewal is not None:
-                renewal.add(ids)
+            if writer is not None:
+                writer.add(ids)
             if seen is not None:
                 seen.see(user_keys(ids))
-        if renewal is not None:
-            renewal.finish()
+        if writer is not None:
+            writer.finish()
     with KnownIds.open(folder.ids) or nullcontext() as known:
         absent = None if seen is None or known is None else partial(seen.absent, known)
         yield RemovedUsers(pipeline, absent, named=named, unread=unread)
 
 
-# --- of a source that can be read only once ---------------------------------------------------------------
+# --- notes of a source that can be read only once ---------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class StreamNotes:
-    """What is noted of a source that can be read only once, while its rows are sent.
+    """Notes taken while a source that can be read only once is sent: both None for other sources.
 
-    These are the entries found `unchanged`, and with `absent: unset` all `ids`. Of other sources nothing is
-    noted.
+    They are the entries found `unchanged`, and with `absent: unset` all `ids`.
     """
 
     unchanged: BitSet | None
@@ -311,10 +310,10 @@ class StreamNotes:
 
 @contextmanager
 def open_notes(pipeline: RowPipeline, folder: StateDir) -> Iterator[StreamNotes]:
-    """The notes of a run on its source, as long as they can be written."""
+    """Open the notes of a run."""
     diff_base, once = pipeline.diff_base, not pipeline.source.repeatable
     snapshot = diff_base.snapshot if once and not diff_base.full else None
     header = diff_base.header(pipeline.job, pipeline.run_id)
     keeps_ids = once and pipeline.job.changes.absent == "unset"
-    with renewed_ids(folder, header) if keeps_ids else nullcontext() as ids:
+    with open_ids_writer(folder, header) if keeps_ids else nullcontext() as ids:
         yield StreamNotes(None if snapshot is None else BitSet(len(snapshot)), ids)

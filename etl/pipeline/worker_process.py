@@ -1,9 +1,9 @@
-"""A second process that makes the chunks: one interpreter's lock is too little for making and sending.
+"""A second process that makes the chunks, as one interpreter can't make and send them at full speed.
 
 The worker process is a fork: it starts at once, and shares what is loaded by then. It ends with its parent,
-and never runs on in the code that forked. Chunks come in memory files: their bodies and rows, which are
-nearly all of them, are not copied. When nothing in the parent refers to a file any more, the worker writes
-the next chunks into it, as memory that the system has given once is cheaper than new memory.
+and never returns into the code that forked. Chunks come in memory files; their bodies and rows, nearly all of
+their bytes, are not copied. Once nothing in the parent refers to a file, the worker writes the next chunks
+into it: memory that is used again is cheaper than new memory.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _be_worker(make: MakeChunks, parent: socket.socket, parent_id: int, unwanted
         gc.freeze()  # looking for garbage in what is there by now would copy it from the parent
         for descriptor in unwanted:
             os.close(descriptor)
-        _send_all(make, parent)
+        _send_chunks(make, parent)
     finally:
         os._exit(0)
 
@@ -154,7 +154,7 @@ class _MemoryFiles:
         self._ahead += 1
 
 
-def _send_all(make: MakeChunks, parent: socket.socket) -> None:
+def _send_chunks(make: MakeChunks, parent: socket.socket) -> None:
     files = _MemoryFiles(parent)
     try:
         for chunks in filter(None, make()):

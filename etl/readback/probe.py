@@ -1,4 +1,4 @@
-"""`probe`: whether the API key works, and in which region; and what the Identify API takes and does."""
+"""`probe`: whether and in which region the API key works; and what the Identify API takes and does."""
 
 from __future__ import annotations
 
@@ -40,24 +40,6 @@ _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API 
 _NOT_ASKED: Final = "the probe had sent as much as it may before this question"
 _AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window")
 _LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field", "refusals")
-MOST_ITEMS: Final = 4096
-MOST_SIZE: Final = 2_000_000
-_LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
-_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000, MOST_SIZE)
-_SIZES_TOGETHER: Final = 15_000_000  # bytes; the rest of what may be sent is for the other questions
-_STEP: Final = 1000  # bytes
-_BURST: Final = 60  # updates of one user
-_MOST_WAITS: Final = 60
-_FIELD: Final = "app_version"
-_OTHER: Final = f"{PROPERTY}_2"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCheck:
-    """Where an API key works: `endpoint`, and its `region` if it is one of Amplitude's."""
-
-    endpoint: str
-    region: str | None
 
 
 def probe_key(
@@ -67,11 +49,12 @@ def probe_key(
     endpoint: str | None = None,
     allow_http: bool = False,
     regions: Mapping[str, str] = REGIONS,
-) -> KeyCheck:
+) -> tuple[str, str | None]:
     """Try the API key where the job sends to, and then in the other region, with one request each.
 
-    The request changes nothing. Raises DestinationError where the key doesn't work, naming the region in
-    which it does, or where there is no answer.
+    Returns the endpoint where it works, and its region if it is one of Amplitude's. The request changes
+    nothing. Raises DestinationError if the key doesn't work, naming the region in which it does, or if there
+    is no answer.
     """
     wanted = at_endpoint(job, Settings(endpoint=endpoint)).destination.endpoint
     by_url = {url: region for region, url in regions.items()}
@@ -90,7 +73,7 @@ def probe_key(
 
     found = run_async(place_of_key)
     if found == wanted:
-        return KeyCheck(wanted, by_url.get(wanted))
+        return wanted, by_url.get(wanted)
     if found is not None:
         raise DestinationError(
             f"the API key is of a project in the region {by_url[found]}, and the job sends to {wanted}",
@@ -150,10 +133,10 @@ def probe_limits(
     return known
 
 
-async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Later], float]:
-    """Ask as much as the budget allows: what is known at once, what is to be read back, and written when."""
+async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[PendingQuestion], float]:
+    """Ask as much as the budget allows; the answers, the questions to be read back, and their time."""
     found: dict[str, Finding] = {}
-    later: list[Later] = []
+    later: list[PendingQuestion] = []
     written = 0.0
     with suppress(BudgetSpentError):
         found["bytes"] = await find_bytes(session)
@@ -164,17 +147,28 @@ async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Late
     return found, later, written
 
 
-# --- what no page says, and how each question is answered ------------------------------------------------
+# --- the questions, which Amplitude's pages leave open ---------------------------------------------------
+#
+# If only a profile shows the answer, a question only writes; all profiles are read back together, once
+# Amplitude has had the time to show them.
 
-# Questions whose answer shows in a profile alone only write here; what they wrote is read back together, once
-# Amplitude has had the time to show it.
+_MOST_ITEMS: Final = 4096
+_MOST_SIZE: Final = 2_000_000
+_LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
+_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000, _MOST_SIZE)
+_SIZES_TOGETHER: Final = 15_000_000  # bytes; the rest of what may be sent is for the other questions
+_STEP: Final = 1000  # bytes
+_BURST: Final = 60  # updates of one user
+_MOST_WAITS: Final = 60
+_FIELD: Final = "app_version"
+_OTHER: Final = f"{PROPERTY}_2"
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
-    """A question that was asked of a user; `conclude` reads the answer off what `users` then are.
+class PendingQuestion:
+    """A question whose answer `conclude` finds in the profiles of `users`, read back later.
 
-    There are none where the request was refused.
+    There are no users if the request was refused.
     """
 
     question: str
@@ -182,7 +176,7 @@ class Later:
     conclude: Callable[..., Finding]
 
     async def answer(self, reader: ProfileReader | None, unread: str) -> Finding:
-        """The answer, read back now; `unread` says why there is no reader."""
+        """Read the profiles back and answer; `unread` is the evidence if there is no reader."""
         if not self.users:
             return Finding("refuses", "it was refused")
         if reader is None:
@@ -204,14 +198,14 @@ async def find_bytes(session: ProbeSession) -> Finding:
         item = user_item("bytes", {"$set": {PROPERTY: text}})
         return await session.takes(session.body([item]), refusal="too many bytes")
 
-    return _as_limit(*await largest(takes, _LIKELY_SIZES, MOST_SIZE, _STEP), "bytes")
+    return _as_limit(*await largest(takes, _LIKELY_SIZES, _MOST_SIZE, _STEP), "bytes")
 
 
 async def find_identifications(session: ProbeSession, most_bytes: int | None) -> Finding:
     """The most identifications of a request, as far as they fit into the bytes."""
-    items = [user_item(f"{number:04}") for number in range(MOST_ITEMS)]
+    items = [user_item(f"{number:04}") for number in range(_MOST_ITEMS)]
     each = len(session.body(items[:2])) - len(session.body(items[:1]))
-    most = min(MOST_ITEMS, (most_bytes or MOST_SIZE) // each - 10)
+    most = min(_MOST_ITEMS, (most_bytes or _MOST_SIZE) // each - 10)
 
     async def takes(count: int) -> bool:
         return await session.takes(session.body(items[:count]), refusal="too many identifications")
@@ -225,7 +219,7 @@ def _as_limit(taken: int, refused: int | None, noun: str) -> Finding:
 
 
 async def ask_at_once(session: ProbeSession) -> dict[str, Finding]:
-    """The questions that the status alone answers."""
+    """Ask the questions that the status of an answer decides."""
     body = session.body([user_item("gzip")])
     zipped = await session.takes(gzip((body,)), {"Content-Encoding": "gzip"}, refusal="gzip")
     longest = len(PREFIX) + 100
@@ -239,8 +233,8 @@ async def ask_at_once(session: ProbeSession) -> dict[str, Finding]:
     }
 
 
-async def ask_for_later(session: ProbeSession) -> list[Later]:
-    """Write what the other questions are read off."""
+async def ask_for_later(session: ProbeSession) -> list[PendingQuestion]:
+    """Write the updates of the questions that profiles answer."""
     token, now = secrets.token_hex(8), int(time.time() * 1000)
 
     def conclude(profile: UserProfile, *, meanings: Mapping[Any, str]) -> Finding:
@@ -251,13 +245,13 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
     added = user_item("insert", {"$add": {PROPERTY: 1}}, insert_id=token)
     taken = await session.takes_each(first, added, refusal="insert_id") and await session.takes_each(added)
     by_sum = partial(conclude, meanings={1: "obeys", 2: "ignores"})
-    insert_id = Later("insert_id", (f"{PREFIX}insert",) * taken, by_sum)
+    insert_id = PendingQuestion("insert_id", (f"{PREFIX}insert",) * taken, by_sum)
 
     new = user_item("time", {"$set": {PROPERTY: "new"}}, time=now)
     old = user_item("time", {"$set": {PROPERTY: "old"}}, time=now - 86_400_000)
     taken = await session.takes_each(new, old, refusal="time")
     by_age = partial(conclude, meanings={"new": "obeys", "old": "ignores"})
-    in_order = Later("time", (f"{PREFIX}time",) * taken, by_age)
+    in_order = PendingQuestion("time", (f"{PREFIX}time",) * taken, by_age)
 
     before = user_item("clear", {"$set": {PROPERTY: token}})
     cleared = user_item("clear", {"$clearAll": "-", "$set": {_OTHER: token}})
@@ -268,13 +262,13 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
         answer = ("ignores" if stayed else "obeys") if profile.properties.get(_OTHER) == token else None
         return Finding(answer, f"a property from before {'stayed' if stayed else 'was gone'}")
 
-    clear_all = Later("clear_all", (f"{PREFIX}clear",) * taken, conclude_clear)
+    clear_all = PendingQuestion("clear_all", (f"{PREFIX}clear",) * taken, conclude_clear)
     others = await _ask_for_bad_item(session, token), await _ask_for_clearing(session)
     return [insert_id, in_order, clear_all, *others]
 
 
-async def _ask_for_bad_item(session: ProbeSession, token: str) -> Later:
-    """What becomes of a request of which one item is bad."""
+async def _ask_for_bad_item(session: ProbeSession, token: str) -> PendingQuestion:
+    """Ask what happens to a request with one bad item."""
     await session.takes_each(user_item("good", {"$set": {PROPERTY: "before"}}))
     good = user_item("good", {"$set": {PROPERTY: token}})
     bad = user_item("bad", {"$add": {PROPERTY: "no number"}})
@@ -287,11 +281,11 @@ async def _ask_for_bad_item(session: ProbeSession, token: str) -> Later:
         how += ", and its good item " + ("applied" if applied else "not applied")
         return Finding(value if applied or not taken else None, how)
 
-    return Later("bad_item", (f"{PREFIX}good",), conclude_bad)
+    return PendingQuestion("bad_item", (f"{PREFIX}good",), conclude_bad)
 
 
-async def _ask_for_clearing(session: ProbeSession) -> Later:
-    """What clears a field that isn't a property."""
+async def _ask_for_clearing(session: ProbeSession) -> PendingQuestion:
+    """Ask what clears a field that isn't a property."""
     names = ("field", "empty", "null")
     await session.takes_each(*(user_item(name, {}, **{_FIELD: "1.0"}) for name in names))
     await session.takes_each(user_item("empty", {}, **{_FIELD: ""}), user_item("null", {}, **{_FIELD: None}))
@@ -304,7 +298,7 @@ async def _ask_for_clearing(session: ProbeSession) -> Later:
         answer = " and ".join(by) or "nothing"
         return Finding(answer, f"{_FIELD} was {cleared} after an empty text and a null")
 
-    return Later("clearing_field", tuple(PREFIX + name for name in names), conclude_field)
+    return PendingQuestion("clearing_field", tuple(PREFIX + name for name in names), conclude_field)
 
 
 async def find_user_window(session: ProbeSession) -> Finding:

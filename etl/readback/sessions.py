@@ -1,4 +1,4 @@
-"""Requests to a destination at a rate of its own: profiles read back, and what a probe asks."""
+"""Sessions that send requests at a rate of their own: to read profiles back, and for a probe."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ PROPERTY: Final = "propsync_probe"
 LATER_HINT: Final = "run the same command again later"
 _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
-Item = Mapping[str, Any]
-Headers = Mapping[str, str]
-Takes = Callable[[int], Awaitable[bool]]  # whether a request of that size is taken
+_Item = Mapping[str, Any]
+_Headers = Mapping[str, str]
 
 
-class PacedSession(HttpSession):
+class _PacedSession(HttpSession):
     """Sends requests to an endpoint at a rate."""
 
     def __init__(self, endpoint: str, per_second: float, clock: Clock, **session: Any) -> None:
@@ -53,7 +52,7 @@ class PacedSession(HttpSession):
         self.rate = RateLimiter(per_second, clock)
 
 
-class ProfileReader(PacedSession):
+class ProfileReader(_PacedSession):
     """Reads profiles at `per_minute`; the secret key goes into a header and nowhere else."""
 
     def __init__(
@@ -107,7 +106,7 @@ class ProfileReader(PacedSession):
             self._resume = max(self._resume, clock.now() + wait)
 
 
-# --- of a probe -----------------------------------------------------------------------------------------
+# --- for a probe ----------------------------------------------------------------------------------------
 
 
 class BudgetSpentError(EtlError):
@@ -120,8 +119,8 @@ def user_item(name: str, properties: Mapping[str, Any] | None = None, **keys: An
     return {"user_id": PREFIX + name, **keys} | ({"user_properties": properties} if properties else {})
 
 
-class ProbeSession(PacedSession):
-    """Sends to `/identify` within the bounds above; `answers` has what each kind of refusal said."""
+class ProbeSession(_PacedSession):
+    """Sends to `/identify` within the bounds above; `answers` has the text of each kind of refusal."""
 
     def __init__(self, endpoint: str, key: str, *, clock: Clock, allow_http: bool = False) -> None:
         self.requests = self.bytes = 0
@@ -130,13 +129,13 @@ class ProbeSession(PacedSession):
         more: dict[str, Any] = {"headers": _FORM, "secrets": (key,), "allow_http": allow_http}
         super().__init__(endpoint, _PER_SECOND, clock, connections=1, **more)
 
-    def body(self, items: Sequence[Item], **fields: object) -> bytes:
+    def body(self, items: Sequence[_Item], **fields: object) -> bytes:
         """The form with identifications and other fields."""
         text = quote_plus(json.dumps(items, separators=(",", ":")), safe='{}[]":,$')
         more = "".join(f"&{name}={quote_plus(json.dumps(value))}" for name, value in fields.items())
         return self._prefix + text.encode() + more.encode()
 
-    async def post(self, body: bytes, headers: Headers | None = None) -> Verdict:
+    async def post(self, body: bytes, headers: _Headers | None = None) -> Verdict:
         """Send a request once. Raises BudgetSpentError, and DestinationError where nothing can be sent."""
         if self.requests + 1 > MOST_REQUESTS or self.bytes + len(body) > MOST_BYTES:
             raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
@@ -148,7 +147,7 @@ class ProbeSession(PacedSession):
             raise DestinationError(verdict.message, hint=verdict.hint)
         return verdict
 
-    async def send(self, body: bytes, headers: Headers | None = None) -> Verdict:
+    async def send(self, body: bytes, headers: _Headers | None = None) -> Verdict:
         """Send a request at the rate, and again where it is to be tried later; the last verdict."""
         verdict: Verdict
         for tries in range(_TRIES):
@@ -162,10 +161,10 @@ class ProbeSession(PacedSession):
             raise DestinationError(f"the API key was refused: {verdict.message}", hint=verdict.hint)
         return verdict
 
-    async def takes(self, body: bytes, headers: Headers | None = None, *, refusal: str = "") -> bool:
-        """Whether a request is taken. Raises DestinationError where nothing is answered to any.
+    async def takes(self, body: bytes, headers: _Headers | None = None, *, refusal: str = "") -> bool:
+        """Whether a request is taken. Raises DestinationError if no request gets an answer.
 
-        The words of the refusal are kept under a name.
+        The text of a refusal is kept in `answers` under the name `refusal`.
         """
         verdict = await self.send(body, headers)
         if isinstance(verdict, SlowDown | TryAgain):  # is it this request, or all?
@@ -178,13 +177,15 @@ class ProbeSession(PacedSession):
             self.answers[refusal] = f"{status} {message}".strip()
         return isinstance(verdict, Accepted)
 
-    async def takes_each(self, *items: Item, refusal: str = "") -> bool:
+    async def takes_each(self, *items: _Item, refusal: str = "") -> bool:
         """Whether all items are taken, a request each; see `takes`."""
         return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
 
 
-async def largest(takes: Takes, likely: Sequence[int], most: int, step: int) -> tuple[int, int | None]:
-    """The largest size that is taken, as a multiple of `step` or a likely one; and one that isn't, if tried.
+async def largest(
+    takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
+) -> tuple[int, int | None]:
+    """The largest size that is taken, a multiple of `step` or a likely one; and one that isn't, if tried.
 
     It ends early where the budget is spent. What is taken at one size is taken at all smaller ones.
     """

@@ -1,11 +1,11 @@
-"""Which users of an export are read back, what that proves, and what their rows leave in a profile. No I/O.
+"""Which users of an export are read back, what that proves, and the profile that their rows leave. No I/O.
 
-Each user is as likely as any other: it has a random priority, the hash of the id and of the seed, and those
-with the lowest ones are the sample. So a user who belongs to it was among the lowest from the first row on:
-one pass is enough, and memory holds the sample.
+Each user has a random priority, the hash of the id and the seed, and the users with the lowest priorities are
+the sample. A user of the sample is among the lowest from its first row on, so one pass is enough, and memory
+holds only the sample.
 
-What rows leave is read off the operators anew, row by row, as far as the rows alone decide it: a fault in how
-rows are merged and sent would show here.
+The expected profile applies the operators anew, row by row, as far as the rows alone decide it: a fault in
+merging or sending rows shows here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.95
-_MOST_OLDER: Final = 8  # earlier values that are kept of a property
-_TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
-_LONG_LIST: Final = "a list with more characters than Amplitude keeps"
-_EARLIER: Final = "a later row of the user has an earlier time"
-_SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
 
 
 @dataclass(slots=True)
@@ -52,9 +47,9 @@ class SampledUser:
 
 
 class UserSample:
-    """The `size` users whose priorities are the lowest; feed it all identifications of the export in order.
+    """The `size` users with the lowest priorities; add all identifications of the export in order.
 
-    Rows of a job with both ids that name a device alone count as a user of their own.
+    In a job with both ids, rows that name only a device count as a user of their own.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -71,7 +66,7 @@ class UserSample:
         return [self._users[priority] for priority in self._lowest.tolist()]
 
     def add(self, identifications: pa.RecordBatch, splice: Splice | None) -> None:
-        """Take the next identifications; `splice` makes JSON lines of marked strings what they stand for."""
+        """Take the next identifications; `splice` puts raw JSON in place of marked strings."""
         keys, subject = user_keys(identifications), Subject.of(identifications.schema.names)
         self._both_ids = subject.link is not None
         self._devices.add(keys[:, 0] if subject.lead == "device_id" else keys[names_device_alone(keys), 0])
@@ -125,7 +120,13 @@ def right_at_least(right: int, wrong: int) -> float:
     return low
 
 
-# --- what rows leave in a profile ------------------------------------------------------------------------
+# --- the expected profile --------------------------------------------------------------------------------
+
+_MOST_OLDER: Final = 8  # earlier values that are kept of a property
+_TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
+_LONG_LIST: Final = "a list with more characters than Amplitude keeps"
+_EARLIER: Final = "a later row of the user has an earlier time"
+_SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +145,9 @@ class ValueDifference:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedValue:
-    """What a property must be: `value` (None: it has none), unless `unknown` says why that is undecided.
+    """The expected `value` of a property (None: it has none); `unknown` is the reason if that is undecided.
 
-    `present`: some value must be there all the same. `inexact`: of a sum, whose digits depend on its order.
+    `present`: there must be a value all the same. `inexact`: it is a sum, whose digits depend on the order.
     `older` are values that earlier rows of the user gave.
     """
 
@@ -157,7 +158,7 @@ class ExpectedValue:
     older: tuple[Any, ...] = ()
 
     def after(self, operator: str, value: Any) -> ExpectedValue:
-        """What it must be once an operator was applied."""
+        """The expected value after an operator."""
         found = self._changed(operator, value)
         if self.unknown or self.value is None or found is self:
             return replace(found, older=self.older)
@@ -200,12 +201,12 @@ class ExpectedValue:
         return ExpectedValue(total, inexact=True)
 
 
-_NOT_TOLD: Final = ExpectedValue(unknown="it is not in the export")
+_NOT_IN_EXPORT: Final = ExpectedValue(unknown="it is not in the export")
 
 
 @dataclass(slots=True)
-class Findings:
-    """A profile held against what the export leaves: how many properties are `right`, and the others."""
+class ProfileComparison:
+    """The result of comparing a profile: how many properties are `right`, and the others."""
 
     right: int = 0
     differences: list[ValueDifference] = field(default_factory=list)
@@ -213,13 +214,13 @@ class Findings:
 
 
 class ExpectedProfile:
-    """What the rows of one user, in their order, leave in the user's profile."""
+    """The profile that the rows of one user leave, in their order."""
 
     def __init__(self) -> None:
         self.properties: dict[str, ExpectedValue] = {}
         self.groups: dict[str, list[Any]] = {}
         self.fields: dict[str, str] = {}
-        self._untold = _NOT_TOLD
+        self._unnamed = _NOT_IN_EXPORT
         self._time = 0
 
     def apply(self, identification: Mapping[str, Any]) -> None:
@@ -227,13 +228,13 @@ class ExpectedProfile:
         time, updates = identification.get("time", self._time), identification.get("user_properties") or {}
         self._time, is_late = max(self._time, time), time < self._time
         if "$clearAll" in updates:
-            self._untold = ExpectedValue()
+            self._unnamed = ExpectedValue()
             for name, before in self.properties.items():
                 self.properties[name] = before.after("$unset", None)
         for operator in OPERATORS[1:]:
             for name, value in updates.get(operator, {}).items():
                 if value is not None:
-                    before = self.properties.get(name, self._untold)
+                    before = self.properties.get(name, self._unnamed)
                     after = before.after(operator, value)
                     if is_late:
                         after = replace(after, value=None, unknown=_EARLIER, present=False)
@@ -243,12 +244,12 @@ class ExpectedProfile:
                 self.groups[name] = named
         self.fields |= {name: identification[name] for name in STRING_FIELDS if name in identification}
 
-    def compare(self, user: str, profile: UserProfile | None, *, shared: bool = False) -> Findings:
-        """Hold the profile of a user against it; None: there is none.
+    def compare(self, user: str, profile: UserProfile | None, *, shared: bool = False) -> ProfileComparison:
+        """Compare the profile of a user; None: there is none.
 
-        `shared`: rows of others may have changed the profile too, so that only what is right is certain.
+        `shared`: rows of others may have changed the profile too, so that only right values are certain.
         """
-        found = Findings()
+        found = ProfileComparison()
         if profile is None:
             found.differences.append(ValueDifference(user, "", None, None, "missing_user"))
             return found
@@ -265,7 +266,7 @@ class ExpectedProfile:
         return found
 
     def _pairs(self, profile: UserProfile) -> Iterator[tuple[str, ExpectedValue, Any, bool]]:
-        """By name what must be and what is there, and whether the answer can have it at all."""
+        """By name the expected and the present value, and whether the answer has such a field."""
         for name, expected in self.properties.items():
             yield name, expected, profile.properties.get(name), True
         for name, named in self.groups.items():
@@ -277,7 +278,7 @@ class ExpectedProfile:
 
 
 def _difference(expected: ExpectedValue, found: Any) -> str | None:
-    """The kind of a difference; None for none that can be told."""
+    """The kind of a difference; None if none is certain."""
     if expected.unknown:
         return "missing_property" if expected.present and found is None else None
     if expected.value is None:

@@ -1,4 +1,4 @@
-"""`verify`: random users of an export are read back and compared with what its rows leave."""
+"""`verify`: reads random users of an export back, and compares them with what its rows leave."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..reader import Source
 from ..sender import Backoff, Clock
 from ..text import span
 from .sessions import CONNECTIONS, ProfileReader
-from .user_sample import CONFIDENCE, Findings, UserSample, ValueDifference, right_at_least
+from .user_sample import CONFIDENCE, ProfileComparison, UserSample, ValueDifference, right_at_least
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Verified:
     right_at_least: float = 0.0
     complete: bool = False
 
-    def take(self, read: Sequence[Findings]) -> None:
+    def take(self, read: Sequence[ProfileComparison]) -> None:
         """Count what was found of the users of the sample."""
         for user in read:
             self.properties += user.right
@@ -102,7 +102,7 @@ def verify_job(
     if not finished:
         notify("the last run isn't finished: what it has not sent yet will differ")
 
-    async def read_all() -> list[Findings]:
+    async def read_all() -> list[ProfileComparison]:
         unsettled = settle - (time.time() - written)
         if unsettled > 0:
             notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
@@ -139,9 +139,9 @@ def reading_endpoint(job: Job, endpoint: str | None = None) -> str:
     return reading
 
 
-async def _read(reader: ProfileReader, sample: UserSample) -> list[Findings]:
+async def _read(reader: ProfileReader, sample: UserSample) -> list[ProfileComparison]:
     """Read and compare each user, several at once. Raises DestinationError if none is known at all."""
-    done: dict[int, Findings] = {}
+    done: dict[int, ProfileComparison] = {}
     left, known = iter(enumerate(sample.users)), False
 
     async def read_some() -> None:
@@ -156,7 +156,7 @@ async def _read(reader: ProfileReader, sample: UserSample) -> list[Findings]:
         async with reader, asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
                 tasks.create_task(read_some())
-    except ExceptionGroup as group:  # of all that stopped, the first says why
+    except ExceptionGroup as group:  # the first error is the cause of the others
         raise group.exceptions[0] from None
     if not known:
         raise DestinationError(

@@ -1,4 +1,4 @@
-"""How long to wait after a failure: one pause for all in an outage; a failure among successes waits alone.
+"""How long to wait after a failure: all requests pause in an outage; a failure among successes waits alone.
 
 Where one of three back ends is down, a third of all requests fails, and each passes when it is tried again.
 So one failure proves little; the odds of n failures in a row by chance are share ** n. Whatever passes shows
@@ -28,21 +28,21 @@ from ..text import span
 _FADING: Final = 1 - 1 / 200
 # The share of failures that is assumed at least. A destination that never failed so far may begin to.
 _LEAST_SHARE: Final = 0.25
-# Failures in a row with odds below one in ten to this are not chance.
+# Failures in a row are not chance if their odds are below one in ten to the power of this.
 _SURE: Final = 6.0
-# With odds above one in ten to this they are nothing special: no reason to wait longer.
+# With odds above one in ten to the power of this they are usual, and no reason to wait longer.
 _PLAUSIBLE: Final = 3.0
-# One of the halves of a part at fault is at fault: less is needed to tell which, down to one try.
+# If a part is at fault, one of its halves is: less shows which, down to one try.
 _TELLING: Final = 2.0
 _LEAST_SHARE_OF_HALVES: Final = 0.01
-# Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
+# In an outage nothing passes for so many seconds, or latencies of a success if these take longer. Successes
 # that are still under way, and a burst of failures, take less.
 _SILENT_SECONDS: Final = 5.0
 _SILENT_LATENCIES: Final = 20
-# Until something has passed it is unknown how often requests fail, and one at a time is tried: waits double
-# only after so many failures each.
+# Until something has passed it is unknown how often requests fail, and they go one by one: waits double only
+# after so many failures each.
 _EARLY_FAILURES: Final = 8
-# Of the longest outage, silence and a wait after a 5xx are no more than these shares.
+# Silence and a wait after a 5xx are at most these shares of the longest outage.
 _SILENT_SHARE: Final = 1 / 4
 _WAIT_SHARE: Final = 1 / 30
 
@@ -96,20 +96,20 @@ class FailureShare:
         self._failed = self._failed * _FADING + failures
         self._passed = self._passed * _FADING + 1
 
-    def is_no_chance(self, failures: int) -> bool:
+    def exceeds_chance(self, failures: int) -> bool:
         """Whether so many failures in a row have another reason than chance."""
         return self._decades(failures, _LEAST_SHARE) >= _SURE
 
     def tells_halves_apart(self, failures: int) -> bool:
-        """Whether so many failures in a row of one of two halves show that it is the one at fault."""
+        """Whether so many failures in a row of one of two halves show that this half is at fault."""
         return self._decades(failures, _LEAST_SHARE_OF_HALVES) >= _TELLING
 
     def doublings(self, failures: int) -> int:
-        """How often the wait before the next try has doubled; 0 while the failures are nothing special."""
+        """How often the wait before the next try has doubled; 0 while so many failures are usual."""
         return max(0, math.floor(self._decades(failures, _LEAST_SHARE) - _PLAUSIBLE) + 1)
 
     def _decades(self, failures: int, least: float) -> float:
-        """The odds of so many failures in a row are one in ten to this."""
+        """The power of ten in the odds of so many failures in a row: 6 is one in a million."""
         share = (self._failed + 1) / (self._failed + self._passed + 2)  # a half where nothing is known
         return -failures * math.log10(max(share, least))
 
@@ -118,9 +118,9 @@ class FailureShare:
 class Pause:
     """The state of the destination as all requests see it.
 
-    Set `stopped` to let no attempt begin from now on; it wakes those that wait. `failures` is how many
-    failures made all wait since a request last passed; each counts once for all the requests that were under
-    way when it showed. `passes` is how many passed in all, `last_start` when the latest of these began.
+    Set `stopped` to let no further attempt begin; it wakes those that wait. `failures` counts the failures
+    that made all wait since a request last passed; those of requests that were under way together count once.
+    `passes` is how many passed in all, `last_start` when the latest of these began.
     `outage` is the longest time in seconds without any success after a failure. `throttle_seconds`: how long
     to wait after a 429 that doesn't say.
     """
@@ -145,7 +145,7 @@ class Pause:
 
     @property
     def stopping(self) -> bool:
-        """Whether the run was told to stop."""
+        """Whether the run is stopping."""
         return self.stopped.is_set()
 
     @property
@@ -153,7 +153,7 @@ class Pause:
         """Whether an attempt would have to wait now."""
         return self.clock.now() < self._until or self.stopping
 
-    async def over(self) -> None:
+    async def until_over(self) -> None:
         """Wait until the pause is over; raises StoppedError if the run stops meanwhile."""
         while (left := self._until - self.clock.now()) > 0:
             await self.sleep(left)
@@ -169,7 +169,7 @@ class Pause:
             raise StoppedError
 
     def passed(self, started: float, failures: int = 0) -> None:
-        """A request that started at `started` was answered as one should be: the destination is up.
+        """Note that a request which started at `started` had an answer that shows that the destination is up.
 
         The same request had failed `failures` times before by chance.
         """
@@ -186,25 +186,25 @@ class Pause:
 
     @property
     def left(self) -> float:
-        """Seconds until the longest outage is over, if nothing passes; from the first failure on."""
+        """Seconds from now, or from the first failure, until `outage` is over if nothing passes."""
         return self.outage if self._since is None else max(self._since + self.outage - self.clock.now(), 0)
 
     def begin(self) -> float:
-        """A request failed, and nothing has passed since: an outage, if that goes on; when it began."""
+        """Note a failure; when the first one was since something passed, at which an outage would begin."""
         self._since = self.clock.now() if self._since is None else self._since
         return self._since
 
     def is_outage(self) -> bool:
-        """Whether a failure by chance, which it counts, is one too many: nothing gets through any more."""
+        """Count a failure that may be chance; whether there are so many that it is an outage."""
         self.begin()
         self._by_chance += 1
         if self._latency is None or self.left <= 0:
             return True
         silent = min(max(_SILENT_SECONDS, _SILENT_LATENCIES * self._latency), _SILENT_SHARE * self.outage)
-        return self.share.is_no_chance(self._by_chance) and self.clock.now() - self._last_pass >= silent
+        return self.share.exceeds_chance(self._by_chance) and self.clock.now() - self._last_pass >= silent
 
     def failed(self, started: float, verdict: Failure) -> None:
-        """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
+        """Let all wait, as a request that started at `started` failed; not beyond the longest outage.
 
         Raises DestinationError once nothing has passed for so long.
         """
@@ -256,7 +256,7 @@ class Pause:
         pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - (self.clock.now() - started))
         return max(pace, self.backoff.seconds(doublings, chance, self._longest) if doublings else 0.0)
 
-    def respite(self, verdict: SlowDown, failures: int) -> float:
+    def wait_throttled(self, verdict: SlowDown, failures: int) -> float:
         """How long a request waits alone after its `failures`th refusal in a row by too high a rate.
 
         It goes again at once, in its turn at the new rate, unless the server asks to wait or that failed.

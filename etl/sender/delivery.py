@@ -1,15 +1,15 @@
-"""A part of a chunk until each of its identifications has its end: accepted, or handed back.
+"""Sends a part of a chunk until each of its identifications is accepted or rejected.
 
 Refused content is halved until the bad rows stand alone, or is taken out where the answer names it. Users
-that an answer names as throttled are parked at once. `failures` decides whether it was the content that was
-refused, and what follows of other failures.
+that an answer names as throttled are parked at once. `failures` decides whether the content was refused, and
+what to do after other failures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,7 @@ from .in_flight import PartsInFlight, SlotTimes
 from .parts import Part, SlotState, accepted, handed_back, others, refused
 from .rate import RateLimiter
 
-# So often in a row the users that an answer names are taken out of a part; it may name only the first.
+# The users that an answer names are taken out of a part so often in a row; an answer may name only the first.
 _MOST_ROUNDS: Final = 5
 
 
@@ -107,7 +107,7 @@ class Delivery:
         """Send a part after so many seconds, until it has its end or its smaller parts have their own tasks.
 
         With `turn` it has its turn already; if `wait` is None it isn't sent. Raises DestinationError when the
-        run can't go on, StoppedError when it is told to stop.
+        run can't go on, StoppedError when it stops.
         """
         request: Body = ()
         while wait is not None:
@@ -116,7 +116,7 @@ class Delivery:
             if not turn:
                 if self.pause.active:
                     part.enter("pause")
-                    await self.pause.over()
+                    await self.pause.until_over()
                     part.enter("request")
                 last = self.refusals.are_expected(part.refused)
                 place = await self.turns.take(part.users, may_cut=not part.tried, last=last)
@@ -146,7 +146,7 @@ class Delivery:
         started = self.pause.clock.now()
         self._meter["requests"] += 1
         self._meter["retries"] += part.failures > 0
-        # Known to be in flight until there is an answer: for good, if none comes.
+        # It stays on record as in flight if no answer comes.
         if self.record:
             self.record.began(part.sent)
         try:
@@ -192,7 +192,7 @@ class Delivery:
                 part.refused = self.refusals.refused(part.refused)
 
     def _follow(self, part: Part, started: float, verdict: Verdict) -> float | None:
-        """Do what a verdict leads to; the seconds until the same is sent again, None if it is not."""
+        """Act on a verdict; the seconds until the same is sent again, None if it isn't."""
         match verdict:
             case Accepted():
                 self._accept(part, verdict)
@@ -209,7 +209,7 @@ class Delivery:
         return None
 
     def _accept(self, part: Part, verdict: Accepted) -> None:
-        """End a part; the server counted what was sent, unless it may have had some of it before."""
+        """Finish a part that was accepted. Fewer events may be counted than sent if it had some before."""
         ingested, place = verdict.ingested, (part.sent.file, part.sent.first)
         self.parts.hot_users.clear(part.keys)
         counted = ingested in {None, part.users} or part.tried
@@ -221,7 +221,7 @@ class Delivery:
         self.parts.finish(part, accepted(part.sent, verdict, counted=counted))
 
     def _refuse(self, part: Part, verdict: Refusal, fault: str | None = None) -> None:
-        """Halve a refused part; hand back what was refused by itself, once it is known to be for its rows.
+        """Halve a refused part; reject what was refused alone, once it is known that its rows are the cause.
 
         With a `fault` the answer named every identification of the part.
         """
@@ -237,7 +237,7 @@ class Delivery:
         self.refusals.hold(part.sent, verdict, part.refused, reject)
 
     def _refuse_some(self, part: Part, verdict: RefusedSome) -> None:
-        """Hand back the rows that the answer names, and send the rest, so often in a row."""
+        """Reject the rows that the answer names, and send the rest; after several rounds halve the part."""
         if part.rounds >= _MOST_ROUNDS:
             self._refuse(part, verdict)
             return
@@ -250,17 +250,17 @@ class Delivery:
         self.begin(rest)
 
     def _slow_some(self, part: Part, verdict: SlowDownSome) -> float | None:
-        """Hand back users over the quota, let the throttled ones wait alone, and send the rest meanwhile.
+        """Reject users over the quota, park the throttled ones, and send the rest meanwhile.
 
         The seconds until the same is sent again; None if it isn't.
         """
-        offenders = offenders_of(part.sent, verdict)
-        if part.rounds >= _MOST_ROUNDS or len(offenders.throttled) == part.users:
+        groups = offenders_of(part.sent, verdict)
+        if part.rounds >= _MOST_ROUNDS or len(groups[1]) == part.users:  # all of them are throttled
             part.failures += 1
             act = self.failures.throttled_alone if part.rounds >= _MOST_ROUNDS else self.failures.park
             return act(part, verdict)
         part.begin_anew(rounds=part.rounds + 1)
-        over, throttled, rest = self.parts.divide(part, *offenders)
+        over, throttled, rest = self.parts.divide(part, *groups)
         if over is not None:
             reason = f"over its quota for the day; the server answered 429: {verdict.message}"
             self.parts.finish(over, handed_back(over.sent, "daily_quota", reason, over.end))
@@ -271,28 +271,20 @@ class Delivery:
         return None
 
 
-# --- what an answer names ---------------------------------------------------------------------------------
-
-
-class Offenders(NamedTuple):
-    """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
-
-    over_quota: NDArray[np.int64]
-    throttled: NDArray[np.int64]
-    others: NDArray[np.int64]
+# --- the rows that an answer names ------------------------------------------------------------------------
 
 
 def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
-    """The verdict as it concerns the part: one that names nobody of it is about the part as a whole."""
+    """The verdict about the part: one that names none of its users is about the part as a whole."""
     if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
         return Refused(verdict.status, verdict.message)
-    if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
+    if isinstance(verdict, SlowDownSome) and not any(map(len, offenders_of(part, verdict)[:2])):
         return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
     return verdict
 
 
 def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.int64]]:
-    """The places of the part's identifications at fault, ascending, by what is wrong with them."""
+    """The positions of the part's identifications at fault, ascending, by fault."""
     found: dict[str, list[int]] = {}
     for place in sorted(verdict.faults):
         if place < part.users:
@@ -300,12 +292,14 @@ def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.i
     return {fault: np.array(places) for fault, places in found.items()}
 
 
-def offenders_of(part: Chunk, verdict: SlowDownSome) -> Offenders:
-    """The identifications that a 429 names; one that is over the quota and throttled is over the quota."""
+def offenders_of(part: Chunk, verdict: SlowDownSome) -> list[NDArray[np.int64]]:
+    """The positions of the identifications over the quota, of those throttled, and of all others, ascending.
+
+    One that the answer names as both is over the quota.
+    """
     over_quota = _are_named(part, verdict.over_quota)
     throttled = _are_named(part, verdict.throttled) & ~over_quota
-    masks = (over_quota, throttled, ~(over_quota | throttled))
-    return Offenders(*(np.flatnonzero(mask) for mask in masks))
+    return [np.flatnonzero(mask) for mask in (over_quota, throttled, ~(over_quota | throttled))]
 
 
 def _are_named(part: Chunk, named: Named) -> NDArray[np.bool_]:

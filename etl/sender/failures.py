@@ -1,13 +1,13 @@
-"""What follows of a request that was refused or failed: its rows wait, are tried again, or are handed back.
+"""What to do after a request was refused or failed: its rows wait, are tried again, or are rejected.
 
 Either some rows are refused, or everything is. A firewall, a proxy with a small limit or a key that was
-withdrawn refuses everything; to take that for bad rows would hand back a whole export. So a row that is
-refused alone is held until something else is accepted: then it is a reject. If so many in a row are refused
-alike and nothing is accepted, the run stops instead. A row does not count for that if others were accepted
-after a request with it had been refused: the server tells rows apart then. When all good rows around it are
-in, the bad ones of a long range come last.
+withdrawn refuses everything, which must not reject a whole export. So a row that is refused alone is held
+until something else is accepted: then it is a reject. If many in a row are refused alike and nothing is
+accepted, the run stops instead. A row does not count for that if others were accepted after a request with it
+had been refused: then the server refuses some rows only. The bad rows of a long range come last, when all
+good rows around them are accepted.
 
-After a failure a part waits with others or alone, is halved, parked or handed back. One that keeps failing
+After a failure a part waits with others or alone, is halved, parked or rejected. One that keeps failing
 while others pass is halved until the user who is throttled stands alone, and then parked: others go ahead.
 From then on `HotUsers` has one clock for all rows of that user. No I/O.
 """
@@ -39,13 +39,6 @@ _SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
 # Steps of this share of a part never come back to places next to each other.
 _GOLDEN: Final = 0.6180339887
-# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
-# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
-# `FailureShare` tells when it is not. In an outage neither can be told: after so many a part may be halved.
-_THROTTLED_PATIENCE: Final = 3
-_FAILED_PATIENCE: Final = 10
-# Throttled more often in a row than this, a part can't blame the rate at which all of them go.
-_RATE_PATIENCE: Final = 2
 
 
 # --- refused ---------------------------------------------------------------------------------------------
@@ -64,9 +57,9 @@ class _Waiting:
 class Turns:
     """At most `count` requests at once; those that wait go in the order in which they came.
 
-    While `single` is set they go one by one, and the smallest part first: so a single row is found with few
-    requests. With `sampling` too, single rows are cut out of what waits, and go first: the rows that are
-    tried then are spread over all that is known, not next to each other.
+    While `single` is set they go one by one, the smallest part first: this finds a single row with few
+    requests. With `sampling` too, single rows are cut out of what waits, and go first: these are spread over
+    all that waits, not next to each other.
     """
 
     def __init__(self, count: int) -> None:
@@ -102,7 +95,7 @@ class Turns:
             raise
 
     def give_back(self) -> None:
-        """The request with the turn has its verdict, or isn't sent."""
+        """End the turn of a request that has its verdict, or isn't sent."""
         self._taken -= 1
         self._admit()
 
@@ -126,7 +119,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """Rows that wait until it is known whether they are rejects; `kind` is what alike refusals share."""
+    """Rows that wait until it is known whether they are rejects; `kind` is equal for refusals alike."""
 
     part: Chunk
     refusal: Refusal
@@ -151,7 +144,7 @@ class Refusals:
         return since is not None and since < self.acceptances
 
     def accepted(self) -> None:
-        """A request was accepted: what was refused so far was refused for its rows."""
+        """Note that a request was accepted: then what was refused so far was refused because of its rows."""
         self._in_a_row = 0
         self.acceptances += 1
         self.slowed_down()
@@ -159,12 +152,12 @@ class Refusals:
             self._release()
 
     def slowed_down(self) -> None:
-        """A request was throttled, which shows that the key is good."""
+        """Note that a request was throttled, which shows that the key is good."""
         self._key_is_good = True
         self._set_turns()
 
     def refused(self, since: int | None) -> int:
-        """A request was refused for its content; after how many acceptances its rows were first refused.
+        """Note that a request was refused; after how many acceptances its rows were first refused.
 
         `since` is None if they weren't before. Raises DestinationError if all requests are refused.
         """
@@ -182,7 +175,7 @@ class Refusals:
         self._set_turns()
 
     def conclude(self) -> None:
-        """Nothing else is left to be sent: few are rejects. Raises DestinationError for many."""
+        """Nothing else is left to send: few held rows are rejects. Raises DestinationError for many."""
         if self._held and not self._pause.stopping:
             self._stop_if_alike(key_too=True)
             self._release()
@@ -232,12 +225,21 @@ class Refusals:
 
 # --- failed ----------------------------------------------------------------------------------------------
 
+# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
+# request as a whole. A 5xx may be chance, and a retry should send the same bytes: `FailureShare` decides when
+# it is not. In an outage nothing shows which it is: after so many failures a part may be halved.
+_THROTTLED_PATIENCE: Final = 3
+_FAILED_PATIENCE: Final = 10
+# If a part is throttled more often in a row than this, the cause isn't the rate of all requests.
+_RATE_PATIENCE: Final = 2
+
 
 @dataclass(slots=True, eq=False)
 class Failures:
-    """Decides what becomes of parts whose requests failed.
+    """Decides what to do with parts whose requests failed.
 
-    Its methods return the seconds until the same is sent again; None: it has its end, or is sent in halves.
+    Its methods return the seconds until the same is sent again; None: it has an outcome, or is sent in
+    halves.
     """
 
     parts: PartsInFlight
@@ -246,18 +248,18 @@ class Failures:
     _halved_at: tuple[int, int] = (-1, -1)
 
     def throttled(self, part: Part, started: float, verdict: SlowDown) -> float | None:
-        """After a throttling the part waits, with all others or alone.
+        """After a 429 the part waits, with all others or alone.
 
-        The first throttling is taken for everyone's. After a second one others are let ahead. If it goes on
-        while others pass, the part itself is at fault: it is halved until its one user is found. Of rows that
-        an earlier process held, others of their chunk passed then: they are at fault if nothing else is left.
+        The first 429 counts as everyone's. After a second one others go ahead. If it goes on while others
+        pass, the part itself is at fault: it is halved until its one user is found. Of rows that an earlier
+        process held, others of their chunk passed then: they are at fault if nothing else is left.
         """
         pause = self.pause
         others_pass = self._count_failure(part, verdict)
         patient = part.failures <= _RATE_PATIENCE and part.alone_since is None and pause.left > 0
         if patient and self.identifications.refused(part.users):  # all go too fast
             pause.begin()
-            return min(pause.respite(verdict, part.failures), pause.left)
+            return min(pause.wait_throttled(verdict, part.failures), pause.left)
         if others_pass or part.alone_since is not None:
             return self.throttled_alone(part, verdict)
         # Of those that fail one lets others ahead, and so does all that an earlier process had to hold.
@@ -268,7 +270,7 @@ class Failures:
         return self._wait_with_all(part, started, verdict, _THROTTLED_PATIENCE)
 
     def throttled_alone(self, part: Part, verdict: SlowDown) -> float | None:
-        """After a throttling that is this part's own it waits alone, and is singled out if that goes on."""
+        """After a 429 about this part alone it waits alone, and is singled out if that goes on."""
         part.leave_others(self.pause.clock.now())
         if part.failures >= _THROTTLED_PATIENCE:
             return self._single_out(part, verdict)
@@ -282,8 +284,8 @@ class Failures:
         pause = self.pause
         others_pass = self._count_failure(part, verdict)
         part.by_chance += 1
-        no_chance = part.halved or pause.share.is_no_chance(part.by_chance)
-        # Of what passes after the first failure nothing points to an outage, even if nothing else is left.
+        no_chance = part.halved or pause.share.exceeds_chance(part.by_chance)
+        # If something passed after the first failure it is no outage, even if nothing else is left to send.
         up = others_pass or pause.last_start > part.since
         if part.alone_since is not None or (up and no_chance):
             if pause.share.tells_halves_apart(part.by_chance):
@@ -291,7 +293,7 @@ class Failures:
             return self._wait_alone(part, verdict, pause.wait_alone(started, verdict, part.by_chance))
         asked = bool(verdict.retry_after)
         if (asked and not others_pass) or (not asked and pause.is_outage()):
-            # What failed before anything had passed may have been chance as well.
+            # A failure before anything passed may have been chance, too.
             part.by_chance *= up or not pause.passes
             return self._wait_with_all(part, started, verdict, _FAILED_PATIENCE)
         return min(pause.wait_alone(started, verdict, part.by_chance), pause.left)
@@ -307,9 +309,9 @@ class Failures:
         return others_pass
 
     def _wait_with_all(self, part: Part, started: float, verdict: Failure, patience: int) -> float | None:
-        """No request passes: all wait. After `patience` failures a part is halved, once in each pause.
+        """All wait, as no request passes. After `patience` failures a part is halved, once in each pause.
 
-        While none passes, a hot user and a destination that throttles all look the same. If one of the halves
+        While none passes, a hot user looks like a destination that throttles everyone. If one of the halves
         passes, it was a user.
         """
         pause = self.pause
@@ -333,7 +335,7 @@ class Failures:
         return None
 
     def park(self, part: Part, verdict: Failure) -> float | None:
-        """The part waits and is sent again by itself, and holds up nothing else."""
+        """Park the part: it waits and is sent again by itself, and holds up nothing else."""
         if not part.hot:
             self.parts.hot_users.prove(part.keys, part.leave_others(self.pause.clock.now()), verdict)
             part.alone_since, part.hot = self.parts.hot_users.since(part.keys), True
@@ -341,7 +343,7 @@ class Failures:
         return self._wait_alone(part, verdict)
 
     def _wait_alone(self, part: Part, verdict: Failure, seconds: float | None = None) -> float | None:
-        """The part waits without the others, and is handed back once its outage is too long."""
+        """The part waits alone, and is rejected once its outage is too long."""
         now = self.pause.clock.now()
         end = part.leave_others(now) + self.pause.outage
         if now >= end:

@@ -1,8 +1,7 @@
-"""One request over the network, and its answer or what went wrong. The only home of aiohttp as a client."""
+"""One request over the network, and its answer or its error. The only user of aiohttp as a client."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import socket
@@ -26,32 +25,10 @@ from .proxy import proxy_for
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
-# gzip or zlib, as the header of the data tells; and deflate without any.
-_WITH_HEADER: Final = 32 + zlib.MAX_WBITS
-_BARE: Final = -zlib.MAX_WBITS
-_FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
-_MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
-_BY_NUMBER: Final = {
-    errno.ECONNRESET: "the connection was reset",
-    errno.ECONNABORTED: "the connection was aborted",
-    errno.EPIPE: "the connection was closed at the other end",
-    errno.ENETUNREACH: "the network is unreachable",
-    errno.EHOSTUNREACH: "the host is unreachable",
-    errno.ETIMEDOUT: "timed out",
-}
 
-_BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (aiohttp.ClientConnectorDNSError, "the name was not found"),
-    (aiohttp.ConnectionTimeoutError, "timed out"),
-    (TimeoutError, "no answer in time"),
-    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
-    (aiohttp.ClientPayloadError, "the answer broke off"),
-    (aiohttp.ClientResponseError, "what came back is not HTTP"),
-)
-
-# What comes of a request; `TryAgain` where there is no answer, and in doubt unless it was never sent.
+# The result of a request; `TryAgain` if there is no answer, in doubt unless it was never sent.
 Answer: TypeAlias = Response | TryAgain | Stop
 
 
@@ -59,7 +36,7 @@ class HttpSession:
     """Requests to paths of `endpoint`, over a pool of at most `connections` connections.
 
     Use it as an asynchronous context manager. Every request has `headers`. `secrets` and the proxy's password
-    never show in messages. So much of an answer is read as `most_answer_bytes`. Raises UsageError for an
+    never show in messages. At most `most_answer_bytes` of an answer are read. Raises UsageError for an
     endpoint or a proxy that can't be used.
     """
 
@@ -110,7 +87,7 @@ class HttpSession:
                 # A proxy that tunnels reads it before; any other one reads it here and takes it out.
                 **({} if tunnelled else login),
             },
-            # The environment's proxy was read already, and its ~/.netrc has no business here.
+            # The proxy was read above, and ~/.netrc must not be used.
             trust_env=False,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -203,7 +180,16 @@ class _Pieces(aiohttp.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-# --- errors, in words of our own: a library's text names its insides ------------------------------------
+# --- errors in plain words, as the texts of libraries name their internals --------------------------------
+
+_BY_TYPE: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the name was not found"),
+    (aiohttp.ConnectionTimeoutError, "timed out"),
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+    (aiohttp.ClientPayloadError, "the answer broke off"),
+    (aiohttp.ClientResponseError, "what came back is not HTTP"),
+)
 
 
 def _describe_error(error: BaseException) -> str:
@@ -223,7 +209,7 @@ def _describe_error(error: BaseException) -> str:
     error = cause if isinstance(cause, OSError) else error
     number = getattr(error, "errno", None)
     if isinstance(number, int) and number > 0:
-        return _BY_NUMBER.get(number) or os.strerror(number).lower()
+        return os.strerror(number).lower()
     if isinstance(error, ConnectionError):
         return "the connection was lost"
     return f"the connection failed ({type(error).__name__})"
@@ -238,7 +224,13 @@ def _certificate_fault(error: BaseException) -> str | None:
     return next(filter(None, said), "it could not be verified") if faults else None
 
 
-# --- answers that come compressed, though they were not asked to: only a proxy or relay does that ---------
+# --- answers that a proxy or relay compressed, though nothing asked for it ----------------------------------
+
+# gzip or zlib, by the header of the data; and deflate without a header.
+_WITH_HEADER: Final = 32 + zlib.MAX_WBITS
+_BARE: Final = -zlib.MAX_WBITS
+_FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
+_MOST_LAYERS: Final = 4
 
 
 def decompressed(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:

@@ -1,8 +1,8 @@
-"""What is in flight: which part of which chunk goes when, and is committed when; what slots wait for. No I/O.
+"""Which part of which chunk is sent and committed when, and what the slots wait for. No I/O.
 
-A chunk begins as one part, in a slot. Rows of users who are held up become parts of their own, and so does
-what has to be sent apart. A part that will take long is parked: it has no slot, and others go ahead without
-its users. What remains in the slot gives it back once it is committed.
+A chunk begins as one part, in a slot. Rows of users who are held up become parts of their own, and so do rows
+that have to be sent alone. A part that will take long is parked: it has no slot, and others go ahead without
+its users. A slot is free again once what remains in it is committed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 
 from ..model import Chunk
 from ..run_events import Timing, percentile
-from .parts import ChunkInFlight, Commit, Outcome, Part, Slot, SlotState, handed_back, only, places
+from .parts import ChunkInFlight, Commit, Outcome, Part, SlotState, handed_back, places, selected
 from .user_order import Chosen, HotUsers, UserOrder
 
-# The objects of a chunk of one row, and of what carries it; about.
+# About the memory of a chunk of one row, besides its body and rows.
 _FEW_ARRAYS: Final = 16 << 10
-# Latencies are counted in classes, each so many times as long as the one before.
-_CLASS: Final = math.log(1.03)
-_SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class PartsInFlight:
@@ -60,7 +57,7 @@ class PartsInFlight:
         sent = chunk
         if chunk.rejects or chunk.unsent or chunk.skipped:  # which the chunk commits with
             sent = replace(chunk, rejects=(), unsent=(), skipped=())
-        whole = ChunkInFlight(chunk, commit, Slot(self._times.move))
+        whole = ChunkInFlight(chunk, commit, self._times.move)
         part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
         part.enter("user")
         self._count_unanswered(part, part.users)
@@ -68,7 +65,7 @@ class PartsInFlight:
         self._proceed(part)
 
     def split(self, part: Part, chosen: Chosen) -> Part:
-        """Take identifications without an end out of a part, as one of their own; all are the part itself."""
+        """Take identifications out of a part as a part of their own; the part itself if all are chosen."""
         if chosen.all():
             return part
         other = self._order.split(part, chosen)
@@ -77,7 +74,7 @@ class PartsInFlight:
         return other
 
     def divide(self, part: Part, *groups: NDArray[np.int64]) -> list[Part | None]:
-        """Divide a part into groups of positions, which are all of it; None for a group without any."""
+        """Divide a part into groups of positions that cover it; None for an empty group."""
         each = [part.places[group] for group in groups]
         return [self.split(part, np.isin(part.places, some)) if len(some) else None for some in each]
 
@@ -88,7 +85,7 @@ class PartsInFlight:
                 self.begin(half)
 
     def park(self, part: Part) -> None:
-        """A part will take long: it keeps no slot, and others go ahead without its users."""
+        """Park a part that will take long: it keeps no slot, and others go ahead without its users."""
         if not part.parked:
             self._order.park(part)
             part.enter(None)
@@ -98,7 +95,7 @@ class PartsInFlight:
             self._proceed_all(part.after)
 
     def hold(self, part: Part) -> None:
-        """A part was refused, and waits; its users' later rows may be sent meanwhile, but not committed."""
+        """Hold a part that was refused; its users' later rows may be sent meanwhile, but not committed."""
         self.park(part)
         self.parked_bytes -= self.parked.pop(part)
         part.answered = True
@@ -116,11 +113,11 @@ class PartsInFlight:
         self._held_before += users if part.sent.again else 0
 
     def finish(self, part: Part, outcome: Outcome) -> None:
-        """A part has its end."""
+        """End a part with its outcome."""
         self._end(part, outcome)
         if outcome.rejects and self.hot_users:
-            # Rows that wait for a user whose time is over have their end without a request.
-            for key in part.keys[self.hot_users.over(part.keys), 0].tolist():
+            # Rows that wait for a user who is given up end without a request.
+            for key in part.keys[self.hot_users.expired(part.keys), 0].tolist():
                 self._proceed_all(one for one in self._order.queue(key) if not one.begun)
 
     def _proceed_all(self, some: Iterable[Part]) -> None:
@@ -128,15 +125,15 @@ class PartsInFlight:
             self._proceed(one)
 
     def _proceed(self, part: Part) -> None:
-        """Do what can be done with a part by now: send it, or some of it, or commit it."""
+        """Send a part, or some of it, or commit it, as far as that is possible now."""
         hot = self.hot_users
         if part.begun:
             self._commit_if_ended(part)
         elif self._stopping():
             pass
         elif part.parked:
-            if (over := hot.over(part.keys)).any():
-                hopeless = self.split(part, over)
+            if (expired := hot.expired(part.keys)).any():
+                hopeless = self.split(part, expired)
                 hopeless.begun = hopeless.given_up = True
                 reason = f"not sent, as the server kept refusing this user: {hot.message(hopeless.keys)}"
                 self._end(hopeless, handed_back(hopeless.sent, "transient", reason, "unsent"))
@@ -151,8 +148,8 @@ class PartsInFlight:
             self.park(slow_part)
             if slow_part is not part:
                 self._send(part)
-            else:  # it owns what it has, and what isn't sent of its chunk is committed at once
-                part.sent = only(part.sent, np.arange(part.users))
+            else:  # the part copies its rows, and the unsent rows of its chunk are committed at once
+                part.sent = selected(part.sent, np.arange(part.users))
                 if (unsent := part.chunk.take_unsent()) is not None:
                     self.spawn(part.chunk.commit(unsent, Outcome()))
                 part.chunk.detach()
@@ -174,9 +171,10 @@ class PartsInFlight:
         self._commit_if_ended(part)
 
     def _commit_if_ended(self, part: Part) -> None:
-        """Commit a part that has its end, unless an earlier one of its users has none.
+        """Commit a part that has its outcome, unless an earlier part of its users has none.
 
-        Committed before that, they would be sent out of order by the next run. What was never sent may be.
+        Committed before that, the next run would send them out of order. What was never sent may be
+        committed.
         """
         if part.outcome is not None and (part.given_up or not part.before):
             outcome, part.outcome = part.outcome, None
@@ -192,7 +190,11 @@ class PartsInFlight:
         self._proceed_all(after)
 
 
-# --- where the time of the slots goes --------------------------------------------------------------------
+# --- the time of the slots -------------------------------------------------------------------------------
+
+# Latencies are counted in classes, each 3 % longer than the one before.
+_CLASS: Final = math.log(1.03)
+_SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class SlotTimes:

@@ -1,4 +1,4 @@
-"""A chunk in flight and its parts, which are sent by themselves: how they divide, and what ends their rows.
+"""A chunk in flight and its parts, each sent in one request: how parts divide, and the outcome of their rows.
 
 A chunk has a slot, which shows what its parts wait for. No I/O.
 """
@@ -23,14 +23,14 @@ SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "comm
 
 # Where parts of one chunk are in several states at once, the first of these counts.
 _BUSIEST: Final[tuple[SlotState, ...]] = ("request", "rate", "pause", "commit", "user")
-_FEW_RUNS: Final = 8  # fewer runs of rows are put together of slices, not of rows
+_FEW_RUNS: Final = 8  # up to so many runs of rows are copied as slices, not row by row
 _NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 _NO_ROWS: Final = pa.record_batch([], names=[])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of rows: a tally of accepted, merged and rejected ones, the rejects, and what was sent."""
+    """The outcome of rows: a tally of accepted, merged and rejected ones, the rejects, and what was sent."""
 
     tally: Tally = Tally()
     rejects: tuple[Reject, ...] = ()
@@ -40,43 +40,39 @@ class Outcome:
         return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
 
 
-# Awaited with an outcome once rows have their end; returns once they are committed.
+# Awaited with the outcome of rows; returns once they are committed.
 Commit: TypeAlias = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
 
 
-class Slot:
-    """The slot of a chunk in flight: in the busiest state of its parts, and free again without any.
+class ChunkInFlight:
+    """One chunk in flight: its slot, and its rows that aren't committed yet.
 
-    `move` is told each change of its state; None: it is free.
+    The slot is in the busiest state of its parts, and free without any. `move_slot` is called with the states
+    before and after each change; None: it is free.
     """
 
-    def __init__(self, move: Callable[[SlotState | None, SlotState | None], None]) -> None:
-        self._move = move
+    def __init__(
+        self, chunk: Chunk, commit: Commit, move_slot: Callable[[SlotState | None, SlotState | None], None]
+    ) -> None:
+        self.commit, self._move_slot = commit, move_slot
         self._parts: dict[SlotState | None, int] = dict.fromkeys((*_BUSIEST, None), 0)
         self._shown: SlotState | None = None
-
-    def move(self, before: SlotState | None, now: SlotState | None) -> None:
-        """A part goes from one state to another; None: it is not there yet, or no more."""
-        self._parts[before] -= 1
-        self._parts[now] += 1
-        shown = next((state for state in _BUSIEST if self._parts[state]), None)
-        if shown != self._shown:
-            self._move(self._shown, shown)
-            self._shown = shown
-
-
-class ChunkInFlight:
-    """One chunk in flight: its slot, and its rows that aren't committed yet."""
-
-    def __init__(self, chunk: Chunk, commit: Commit, slot: Slot) -> None:
-        self.commit, self.slot = commit, slot
         self._chunk = chunk
         self._left = chunk.numbers
         self._detached = False
         self._begun = chunk.again
 
+    def move(self, before: SlotState | None, now: SlotState | None) -> None:
+        """Move a part from one state to another; None: it is not in the slot."""
+        self._parts[before] -= 1
+        self._parts[now] += 1
+        shown = next((state for state in _BUSIEST if self._parts[state]), None)
+        if shown != self._shown:
+            self._move_slot(self._shown, shown)
+            self._shown = shown
+
     def detach(self) -> None:
-        """From now on it keeps no more of the chunk than is needed to commit parts of it."""
+        """Keep only what is needed of the chunk to commit parts of it."""
         if not self._detached:
             chunk, self._detached = self._chunk, True
             self._chunk = replace(
@@ -92,14 +88,14 @@ class ChunkInFlight:
             self._left = self._chunk.numbers
 
     def take_unsent(self) -> Chunk | None:
-        """Its rows of which nothing is to be sent, to be committed first; None where there are none."""
+        """Take its rows that need no request, to be committed first; None if there are none."""
         if self._begun or not (self._chunk.rejects or self._chunk.unchanged):
             return None
         self.detach()
         return self._taken(numbers=_NO_NUMBERS, held=self._left)
 
     def take_ended(self, part: Part) -> Chunk:
-        """What is to be committed now that a part has its end; to be called once for each, in order."""
+        """Take what is to be committed with a part that has its outcome; call it once for each, in order."""
         if not self._detached:
             return self._chunk
         self._left = np.setdiff1d(self._left, part.sent.numbers, assume_unique=True)
@@ -108,7 +104,7 @@ class ChunkInFlight:
         return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)
 
     def _taken(self, **values: Any) -> Chunk:
-        """Its range is committed with these values; what follows is only what was held."""
+        """Its range to be committed with these values; later calls commit held rows only."""
         found = replace(self._chunk, **values)
         if not self._begun:
             self._begun = True
@@ -163,33 +159,33 @@ class Part(Claim):
         return "in_doubt" if self.doubted else "refused"
 
     def enter(self, state: SlotState | None) -> None:
-        """Its slot shows this state, if it has one; None: it leaves its slot."""
+        """Show a state in its slot, if it has one; None: leave the slot."""
         if state != self.state and not (self.parked and self.state is None):
-            self.chunk.slot.move(self.state, state)
+            self.chunk.move(self.state, state)
             self.state = state
 
     def leave_others(self, now: float) -> float:
-        """Have a clock of its own from now on, if it has none; since when it has one."""
+        """Start a clock of its own, if it has none; when that started."""
         self.alone_since = now if self.alone_since is None else self.alone_since
         return self.alone_since
 
     def begin_anew(self, *, rounds: int = 0) -> None:
-        """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
+        """Forget its failures, but not `tried` and `doubted`: what is sent next is smaller."""
         self.failures = self.passes = self.by_chance = 0
         self.since, self.alone_since, self.rounds = math.inf, None, rounds
         self.hot = self.halved = False
 
     def divide(self, chosen: Chosen) -> Self:
-        """Take out some identifications, none of which has its end."""
+        """Take out some identifications."""
         other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
-        other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
+        other.sent, self.sent = (selected(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
         self.chunk.detach()
         if self.state is not None:
-            self.chunk.slot.move(None, self.state)
+            self.chunk.move(None, self.state)
         return other
 
 
-# --- how it divides --------------------------------------------------------------------------------------
+# --- dividing a part -------------------------------------------------------------------------------------
 
 
 def places(part: Chunk) -> NDArray[np.int64]:
@@ -204,7 +200,7 @@ def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.setdiff1d(np.arange(count), np.concatenate(taken), assume_unique=True)
 
 
-def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
+def selected(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     """The identifications at the ascending positions `chosen`; the same bytes for each as before.
 
     The result owns its bytes and rows, so that holding a few identifications holds no batch.
@@ -244,7 +240,7 @@ def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return chosen[np.append(0, gaps + 1)[:count]], chosen[np.append(gaps, count - 1)[:count]]
 
 
-# --- how its rows end ------------------------------------------------------------------------------------
+# --- outcomes --------------------------------------------------------------------------------------------
 
 
 def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:

@@ -17,7 +17,7 @@ from ..amplitude.requests import DEFAULT_RATE
 from .backoff import Clock
 
 # Never slower than this, in identifications a second: a quarter of what the smallest plan admits. Refusals by
-# chance, which tell of no limit, would otherwise lower the rate without end.
+# chance, which show no limit, would otherwise lower the rate without end.
 _LEAST_RATE: Final = DEFAULT_RATE / 4
 # How far below the admitted rate a search begins.
 _STEP_BACK: Final = 0.03
@@ -27,7 +27,7 @@ _RETURN_SECONDS: Final = 5.0
 _RETURN_REQUESTS: Final = 30
 # Refusals that are rarer than one in so many returns are the cost of searching; no reason to go slower.
 _RARE: Final = 3
-# After such a lull, in seconds or requests, the bucket is full, and what came before tells nothing any more.
+# After such a lull, in seconds or requests, the bucket is full, and earlier measurements have no meaning.
 _LULL_SECONDS: Final = 1.0
 _LULL_REQUESTS: Final = 4
 # Between two answers the destination may have had so many times the usual jitter less time than we had.
@@ -67,7 +67,7 @@ class RateLimiter:
         return max(0.0, at - now)
 
     def passed(self, amount: int, latency: float) -> None:
-        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
+        """Note that a request with `amount` identifications was taken `latency` seconds after sending."""
 
     def refused(self, amount: int) -> bool:
         """A request with `amount` identifications was throttled; whether the rate may be the reason."""

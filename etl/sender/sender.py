@@ -1,6 +1,6 @@
-"""Sends chunks: a bounded number of them at once, and for each user one after the other.
+"""Sends chunks: a bounded number of them at once, and the rows of each user in order.
 
-After an error the requests in flight are let end, as it would be unknown otherwise what became of them.
+After an error the requests in flight may end, as their outcome would be unknown otherwise.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .parts import Commit
 from .rate import AdaptiveRate, RateLimiter
 from .user_order import HotUsers
 
-# So many parts, with so many bytes, may be parked before no chunk is begun any more.
-MOST_PARKED: Final = 4096
-MOST_PARKED_BYTES: Final = 64 << 20
-# So long requests in flight may take to end when the sender can't go on.
-GRACE_SECONDS: Final = 2.0
+# No chunk begins while so many parts, or so many bytes of them, are parked.
+_MOST_PARKED: Final = 4096
+_MOST_PARKED_BYTES: Final = 64 << 20
+# How long requests in flight may take to end when the sender can't go on.
+_GRACE_SECONDS: Final = 2.0
 
 
 class Sender:
@@ -35,8 +35,8 @@ class Sender:
     without a success it gives up. `record` remembers whose requests are in flight. `resent` is how many of
     the chunks may have been taken before. `stopped` is set once the sender is stopping, for whatever reason.
 
-    An error lets the requests in flight end, but for no longer than `GRACE_SECONDS`, and is raised on the way
-    out: DestinationError, or the first one that was raised on committing.
+    An error lets the requests in flight end, but for no longer than `_GRACE_SECONDS`, and is raised on the
+    way out: DestinationError, or the first one that was raised on committing.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Sender:
         """
         parts, times = self._parts, self._times
         while not self.stopping and not (
-            times.free and len(parts.parked) < MOST_PARKED and parts.parked_bytes < MOST_PARKED_BYTES
+            times.free and len(parts.parked) < _MOST_PARKED and parts.parked_bytes < _MOST_PARKED_BYTES
         ):
             times.note("held_back", times.free > 0)
             self._changed.clear()
@@ -125,7 +125,7 @@ class Sender:
             parts.take(chunk, commit)
 
     async def drain(self) -> None:
-        """Wait until every row that was given has its end and is committed, or the sender has stopped."""
+        """Wait until every row has its outcome and is committed, or the sender has stopped."""
         self._parts.complete = True
         while self._parts.unanswered and not self.stopping:
             self._changed.clear()
@@ -144,7 +144,7 @@ class Sender:
 
     @property
     def stopping(self) -> bool:
-        """Whether the sender was told to stop, or can't go on."""
+        """Whether the sender stops, or can't go on."""
         return self._pause.stopping
 
     def read_meter(self) -> Tally:
@@ -178,10 +178,10 @@ class Sender:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """Stop because of an error; one that is none of ours ends all at once."""
+        """Stop because of an error; requests in flight may end only if it is an EtlError."""
         self.stop()
         if self._error is None:
             self._error = error
-            grace = GRACE_SECONDS if isinstance(error, EtlError) else 0.0
+            grace = _GRACE_SECONDS if isinstance(error, EtlError) else 0.0
             loop = asyncio.get_running_loop()
             loop.call_later(grace, lambda: [task.cancel() for task in self._tasks])

@@ -52,7 +52,7 @@ class HttpTransport(ABC):
         trust_status: bool = False,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> None:
-        # Imported here: aiohttp takes 0.14 s, and a plan, which asks for the encoding, sends nothing.
+        # Imported here: aiohttp takes 0.14 s, and a plan, which uses the encoding, sends nothing.
         from .http import HttpSession
 
         self._key = key
@@ -104,7 +104,6 @@ class IdentifyTransport(HttpTransport):
     # An answer is a word or a short JSON; anything longer isn't worth the memory.
     most_answer_bytes = 64 * 1024
     classify = staticmethod(classify_response)
-    _prefix = b""
 
     @staticmethod
     def encoding(run_id: str, splice: Splice | None = None) -> Encoding:
@@ -112,9 +111,9 @@ class IdentifyTransport(HttpTransport):
         return FormEncoding(splice)
 
     async def pack(self, body: Body) -> Body:
-        """The form. A body that stands somewhere as a whole is sent from there; others are put together."""
-        self._prefix = self._prefix or b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
-        return (self._prefix, *body) if len(body) == 1 else (b"".join((self._prefix, *body)),)
+        """The form. A body in one piece is not copied; others are joined."""
+        form = (b"api_key=" + quote(self._key, safe="").encode() + b"&identification=", *body)
+        return form if len(body) == 1 else (b"".join(form),)
 
 
 class BatchTransport(HttpTransport):

@@ -1,4 +1,4 @@
-"""Never two requests in flight for one user: which rows wait for which; users that are refused. No I/O."""
+"""Which rows wait for which, so that a user has one request in flight at most; refused users. No I/O."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from .backoff import Clock
 
 Chosen = NDArray[np.bool_]
 
-# Far more buckets than keys in flight, and two for each: a stranger's key seldom finds both of them taken.
+# Far more buckets than keys in flight, and two for each key: those of another key are seldom both taken.
 _BUCKETS: Final = 1 << 21
 # Counts up to more claims than can be in flight. Small, for the processor's caches.
 _COUNT: Final = np.uint16
-# Of more hot users at once those that were found first are forgotten, and tried again.
-_MOST_HOT: Final = 100_000
 _ticket_of: Final = attrgetter("ticket")
 
 
@@ -128,14 +126,14 @@ class UserOrder(Generic[C]):
         return other
 
     def park(self, claim: C) -> None:
-        """What the claim has will take long: others are to go ahead without its users."""
+        """Park a claim that will take long: others go ahead without its users."""
         if not claim.parked:
             self._in_slots.pop(claim)
             claim.parked = True
             self._index(claim)
 
     def leave(self, claim: C) -> list[C]:
-        """The claim is committed; those that waited for it."""
+        """Remove a claim that is committed; those that waited for it."""
         self._forget(claim)
         after = list(claim.after)
         for one in after:
@@ -192,7 +190,10 @@ def _buckets(keys: Keys) -> NDArray[np.intp]:
     return (keys.view(np.uint32) & np.uint32(_BUCKETS - 1)).astype(np.intp)
 
 
-# --- users that the destination refuses ------------------------------------------------------------------
+# --- users whom the destination refuses ------------------------------------------------------------------
+
+# Of more hot users at once those that were found first are forgotten, and tried again.
+_MOST_HOT: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +206,11 @@ class _Hot:
 
 
 class HotUsers:
-    """Users by key whom the destination refuses while others pass: one clock for all rows of each of them.
+    """Users whom the destination refuses while others pass, by key: one clock for all rows of each user.
 
     A user is hot from the first proof until one of the user's rows is taken. `outage` is how many seconds
-    after the proof a user is given up. Then rows of a throttled user need no try any more. A user of whom a
-    request failed otherwise gets one for each row: it may have been that row.
+    after the proof a user is given up. Then rows of a throttled user are not tried any more. Each row of a
+    user whose request failed otherwise gets one try: the cause may have been another row.
     """
 
     def __init__(self, clock: Clock, outage: float) -> None:
@@ -221,7 +222,7 @@ class HotUsers:
         return bool(self._users)
 
     def prove(self, keys: Keys, since: float, verdict: Failure) -> None:
-        """Others passed while requests of these users (keys (k, w)) failed. The first proof counts."""
+        """Note that others passed while requests of users (keys (k, w)) failed; the first proof counts."""
         hot = _Hot(since, describe(verdict), isinstance(verdict, SlowDown))
         for key in keys[:, 0].tolist():
             self._users.setdefault(key, hot)
@@ -229,7 +230,7 @@ class HotUsers:
             del self._users[next(iter(self._users))]
 
     def clear(self, keys: Keys) -> None:
-        """Rows of these users were taken."""
+        """Note that rows of these users were taken."""
         for key in keys[self.known(keys), 0].tolist() if self._users else ():
             del self._users[key]
 
@@ -238,12 +239,12 @@ class HotUsers:
         return keys_in(keys[:, 0], np.fromiter(self._users, np.uint64, len(self._users)))
 
     def since(self, keys: Keys) -> float | None:
-        """Since when all of these users are hot, the last of them; None where one of them isn't."""
+        """Since when all of these users are hot; None if one of them isn't."""
         found = [self._users.get(key) for key in keys[:, 0].tolist()] if self._users else [None]
         return None if None in found else max((hot.since for hot in found if hot), default=None)
 
-    def over(self, keys: Keys) -> Chosen:
-        """Which of these identifications are of throttled users whose time is over; shape (k,)."""
+    def expired(self, keys: Keys) -> Chosen:
+        """Which of these identifications are of throttled users who are given up; shape (k,)."""
         found = self.known(keys) if self._users else np.zeros(len(keys), np.bool_)
         for place in np.flatnonzero(found).tolist():
             hot = self._users[int(keys[place, 0])]

@@ -1,4 +1,4 @@
-"""Stage 3, DIFF: what Amplitude has already isn't sent again."""
+"""Stage 3, DIFF: leaves out what Amplitude has already."""
 
 from ..snapshot_metadata import SnapshotHeader as SnapshotHeader
 from .comparison import DeviceLinks as DeviceLinks

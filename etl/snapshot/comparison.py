@@ -1,7 +1,7 @@
-"""Rows compared with the snapshot's entries of their users and devices; and whose entries no row names.
+"""Rows compared with the snapshot's entries of their users and devices; and entries that no row names.
 
-A row that names a device alone is about the user to whom the device was linked: links are for good. It counts
-for the user's entry, too, or its values would be taken for unchanged when the user's own rows come again.
+A row that names only a device is about the user to whom the device was linked first: links are for good. It
+counts for the user's entry, too; otherwise its values would count as unchanged when the user's own rows come.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a de
 class Comparison:
     """The result for n rows with `fingerprints` (shape (n, p)) and w entries in the snapshot each.
 
-    Of shape (n, w): `keys` are those of the entries, `positions` their places, -1 for an unknown one.
-    `differs` (shape (n, w, p)) marks given fingerprints that an entry has not, or otherwise. It does so in
-    the `other` rows only (shape (n,)); the rest are of known users and unchanged. `overtaken` rows (shape
-    (n,)) were rejected by an earlier run than the last one that sent or confirmed values of their user.
-    `runs` (shape (n, 2)) are those two runs.
+    `keys` and `positions` (shape (n, w)) are those of the entries, -1 for the position of an unknown one.
+    `differs` (shape (n, w, p)) marks given fingerprints that an entry lacks or has other values of, in the
+    `other` rows only (shape (n,)); all rows besides are of known users and unchanged. `overtaken` rows (shape
+    (n,)) were rejected by an earlier run than the last one that sent or confirmed values of their user;
+    `runs` (shape (n, 2)) are these two runs.
     """
 
     fingerprints: Fingerprints
@@ -109,9 +109,9 @@ def compare(
 
 
 def add_unchanged(entries: BitSet, seen: Comparison) -> None:
-    """Add the entries in which rows have something unchanged; overtaken rows don't count.
+    """Add the entries of which rows confirm a value; overtaken rows don't count.
 
-    A run confirms these: a reject of an earlier run is older than that, and must not overwrite it.
+    A reject of an earlier run is older than that, and must not overwrite them.
     """
     gives = np.zeros(len(seen.fingerprints), dtype=np.bool_)
     for column in seen.fingerprints.T:  # most rows have a value in one of the first columns
@@ -127,7 +127,7 @@ def add_unchanged(entries: BitSet, seen: Comparison) -> None:
 
 
 def with_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[np.uint64]:
-    """The keys of rows (shape (n, w)), with its user in place of a linked device that is named alone."""
+    """The keys of rows (shape (n, w)); in place of a linked device that is named alone that of its user."""
     alone = np.flatnonzero(names_device_alone(keys))
     if snapshot is None or len(alone) == 0:
         return keys
@@ -146,10 +146,10 @@ def device_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArra
 
 
 class DeviceLinks:
-    """The links that a run makes itself, of devices that other rows of it name alone.
+    """Links that a run makes itself, of devices that other rows of the run name alone.
 
-    All rows of the run are given to `collect` first, in any order, and then to `resolve`, in theirs. A row
-    above the one that links its device stays a row of the device: the user's own values win then.
+    Give all rows of the run to `collect`, in any order, and then to `resolve`, in theirs. A row before the
+    one that links its device stays a row of the device: the user's own values win then.
     """
 
     def __init__(self, old: Snapshot | None) -> None:
@@ -163,7 +163,7 @@ class DeviceLinks:
         self._alone.add(keys[names_device_alone(keys), 0])
 
     def resolve(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The next rows, with its user in place of a device that is named alone."""
+        """The keys of the next rows; in place of a device that is named alone that of its user."""
         keys = with_owners(keys, self._old)
         if not self._alone:
             return keys
@@ -179,10 +179,9 @@ class DeviceLinks:
 
 
 class SeenUsers:
-    """The users that an export names: a bit for each entry of the snapshot; and who is absent from it.
+    """The users that an export names, one bit for each entry of the snapshot; and those absent from it.
 
-    A row of a device alone is about the user to whom the device is linked, so that user is seen, too. And a
-    device isn't absent while its user is seen.
+    A row that names only a device names its linked user, too. A device isn't absent while its user is seen.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -191,7 +190,7 @@ class SeenUsers:
         self._new = KeyFilter()  # users whom the snapshot doesn't know, who may have devices that it knows
 
     def see(self, keys: NDArray[np.uint64]) -> None:
-        """Add users of shape (n, w): every row of the export counts, also one that is rejected."""
+        """Add the keys of rows, shape (n, w); rejected rows count, too."""
         positions = [self._snapshot.find(column) for column in keys.T]
         for column in positions:
             self._seen.add(column)
@@ -211,7 +210,7 @@ class SeenUsers:
                 users = owners[linked]
                 positions = self._snapshot.find(users)
                 there = self._seen.has(positions)
-                # Rarely also a user who wasn't seen and is new; then a device isn't unset.
+                # The filter rarely has other keys, too; then a device isn't unset.
                 there |= (positions < 0) & self._new.has(users)
                 gone = np.setdiff1d(gone, linked[there], assume_unique=True)
                 yield from ids.of(part.keys[gone])
@@ -220,9 +219,8 @@ class SeenUsers:
 class FinalChanges(ExitStack):
     """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
-    Use it as a context manager until it is `finish`ed; what it knows then stays. `unchanged` are the entries
-    in which something was found unchanged. StateError where rows don't fit into memory and can't be written
-    beside `path`.
+    Use it as a context manager until `finish`; its results stay valid. `unchanged` are the entries with a
+    confirmed value. StateError if rows don't fit into memory and can't be written beside `path`.
     """
 
     def __init__(self, snapshot: Snapshot, layout: Layout, path: Path) -> None:
@@ -254,15 +252,15 @@ class FinalChanges(ExitStack):
             return
         self._touched.add(seen.positions[rows][differs.any(axis=2)])
         # Of these, unchanged rows count as well: they may be the last.
-        told = counts & self._touched.has(seen.positions)
-        self._users.add(seen.positions[told[:, 0], 0])
+        relevant = counts & self._touched.has(seen.positions)
+        self._users.add(seen.positions[relevant[:, 0], 0])
         if not self._every.all():
-            self._judge(seen, np.flatnonzero(told), ids)
+            self._note_last_rows(seen, np.flatnonzero(relevant), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
         for rows in self._owners.parts():
-            # What is sent to one user of a shared entry doesn't decide what another one has.
+            # Users who share an entry may each have other values, so the entry always differs.
             keys, owners = (column.to_numpy() for column in rows.columns)
             shared = self._snapshot.find(keys[group_starts(owners) & ~group_starts(keys)])
             for column in np.flatnonzero(~self._every):
@@ -276,9 +274,9 @@ class FinalChanges(ExitStack):
         self._snapshot.release()
 
     def changed(self, apart: BitSet | None = None) -> int:
-        """How many of the known users are to be sent something that isn't an increment.
+        """How many known users are sent something besides increments; entries in `apart` don't count.
 
-        Where devices are compared, too, how many of these, if they are more. Entries in `apart` don't count.
+        If devices are compared, too, and more of them are: how many devices.
         """
         changed = BitSet(len(self._snapshot))
         for column in np.flatnonzero(self._layout.counted):
@@ -309,7 +307,7 @@ class FinalChanges(ExitStack):
         return replace(seen, differs=differs, other=other)
 
     def _gather(self, seen: Comparison) -> None:
-        """Keep the rows that differ in a cumulative column; of the others, that they are there."""
+        """Keep the rows that differ in a cumulative column; note the entries of other rows as steady."""
         differs = seen.counts & seen.differs[:, :, self._every].any(axis=2)
         given = (seen.fingerprints[:, self._every] != 0).any(axis=1) & ~seen.overtaken
         self._steady.add(seen.positions[given[:, None] & ~differs])
@@ -318,8 +316,8 @@ class FinalChanges(ExitStack):
             fingerprints = seen.fingerprints[rows] * self._every
             self._rows.add(seen.keys[rows, entries], binary_column(fingerprints))
 
-    def _judge(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
-        """Of each entry and column the last row that gives it counts. `cells` are numbers in (n, w)."""
+    def _note_last_rows(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
+        """Note whether the last row that gives a column of an entry differs. `cells` are places in (n, w)."""
         positions = seen.positions.ravel()[cells]
         rows, entry = np.divmod(cells, seen.positions.shape[1])
         own_ids = ids.take(pa.array(rows))

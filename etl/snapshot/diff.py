@@ -41,7 +41,7 @@ _ROUNDS: Final = 8  # a longer chain of users and devices is followed row by row
 
 @dataclass(frozen=True, slots=True)
 class DiffedBatch:
-    """What is left of a mapped batch of n rows, k rows of it.
+    """The k rows of a mapped batch of n rows that are sent, or would be.
 
     `mapped` has only what is to be sent, with its fingerprints, and rejects for rows that a later run
     overtook. `changes` (shape (k, p)) marks the fingerprints that differ in rows of users whom the snapshot
@@ -60,9 +60,9 @@ class DiffedBatch:
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
-    Without a snapshot, everything is sent. One that `looks` only finds out which rows are
-    sent: it gives no identifications. `final` is what differs in the end, where the whole source was read
-    before. `splice` is that of `fingerprints_of`. The snapshot is of the layout's mode.
+    Without a snapshot, everything is sent. With `looks` it gives no identifications, only which rows are
+    sent. `final` is what differs in the end, if the whole source was read before. `splice` is that of
+    `fingerprints_of`. The snapshot is of the layout's mode.
     """
 
     layout: Layout
@@ -85,7 +85,7 @@ class Differ:
     def each(self, batches: Iterable[Mapped]) -> Iterator[DiffedBatch]:
         """Compare batches one by one. With a big snapshot, several are looked up together.
 
-        A snapshot is sorted by key and an export isn't, so even a few rows are all over the file.
+        A snapshot is sorted by key and an export isn't, so even a few rows read places all over the file.
         """
         at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot else 0
         gathered: list[Mapped] = []
@@ -178,7 +178,7 @@ class Differ:
         return nested_rows(columns)
 
     def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
-        """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.
+        """The fingerprints that the snapshot is to have of rows; `sent` (shape (k, p)) marks what is sent.
 
         Shape (k, p), or (k, 2p) where each of a row's entries has its own. In a cumulative column an entry
         gets all of a run's fingerprints or none: with a part of them it would differ the next night.

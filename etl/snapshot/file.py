@@ -1,9 +1,9 @@
-"""The files about users that a run leaves to the next one: the snapshot, and the ids of those in it.
+"""The files about users that a run leaves to the next one: the snapshot, and the list of their ids.
 
-The snapshot has fingerprints of the values that Amplitude took last of each user. Those by property are
-stored user by user, not property by property: a lookup reads one place in memory, not one for each property.
-Before them is one for them all, and for a user without a change only that is read. A writer makes a new file
-of the old one and what was accepted since, partition by partition.
+The snapshot has fingerprints of the values that Amplitude took last of each user. Fingerprints by property
+are stored user by user: a look-up reads one place in memory, not one for each property. A column besides has
+one fingerprint of them all, and of a user without a change only that is read. A writer merges the old file
+and what was accepted since into a new one, partition by partition.
 """
 
 from __future__ import annotations
@@ -55,10 +55,6 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .fingerprints import Layout
 
-# `field` is the place of the id's field among ID_FIELDS.
-_IDS: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
-_ID_BYTES: Final = 64  # of an entry with an id, about
-
 
 class Snapshot(SortedFile):
     """An open snapshot. Use it as a context manager; one thread at a time.
@@ -80,9 +76,9 @@ class Snapshot(SortedFile):
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries.
 
-        Returns the positions of the entries, shape (n,), -1 where there is none; which of the given
-        fingerprints an entry has not, or otherwise, shape (n, p); and which rows are of known users and the
-        same in all columns that count, shape (n,). Then they count as the same in the others, too.
+        Returns the positions of the entries, shape (n,), -1 if there is none; which given fingerprints an
+        entry lacks or has other values of, shape (n, p); and which rows are of known users and the same in
+        all columns that count, shape (n,). These count as the same in the other columns, too.
         """
         wholes, rest, values = whole_fingerprints(fingerprints, layout), [np.empty(0, np.int64)], [b""]
         positions, same = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
@@ -180,7 +176,7 @@ class SnapshotWriter(SortedFileWriter):
         self._emptied = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
         self._schema = snapshot_schema(layout, header)
-        # Whether rows that stay do so as they are: a job counts the same columns as long as it is the same.
+        # Whether rows stay as they are: the same job counts the same columns.
         self._same = (
             old is not None
             and old.schema.equals(self._schema)
@@ -222,7 +218,7 @@ class SnapshotWriter(SortedFileWriter):
         self.add(keys, given, in_doubt=True)
 
     def empty(self, keys: NDArray[np.uint64]) -> None:
-        """What these m users have is unknown, as far as they stay in the snapshot."""
+        """Make unknown what these m users have, as far as they stay in the snapshot."""
         self._emptied.add(keys)
 
     def finish(self) -> int:
@@ -279,6 +275,10 @@ class SnapshotWriter(SortedFileWriter):
 
 # --- ids -------------------------------------------------------------------------------------------------
 
+# `field` is the place of the id's field among ID_FIELDS.
+_IDS: Final = pa.schema([KEY_FIELD, pa.field("field", pa.uint8()), pa.field("id", pa.string())])
+_ID_BYTES: Final = 64  # of an entry with an id, about
+
 
 class KnownIds(SortedFile):
     """The ids of earlier runs. Use it as a context manager; one thread at a time.
@@ -289,7 +289,7 @@ class KnownIds(SortedFile):
     """
 
     kind = "list of ids"
-    loss = "then writes it anew, and leaves alone who left before"
+    loss = "then writes it anew, and doesn't unset users who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
         """The ids of those keys that are known, in ascending order of keys: one in each row.
@@ -330,7 +330,7 @@ class KnownIdsWriter(SortedFileWriter):
         return self._write(self._schema, self._merged, _ID_BYTES)
 
     def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
-        """Of each key the ids that were added last."""
+        """The ids of each key that were added last."""
         rows = joined([old.filter(pa.array(~gone)), self._added.read(first, stop)], _IDS)
         keys = rows.column(KEY).to_numpy()
         _, places = np.unique(keys[::-1], return_index=True)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..arrow.json_text import Splice
-    from ..arrow.layout import FieldPath
     from ..job.identification_spec import Identification
     from ..job.sections import Changes
     from ..model import Fingerprints

@@ -115,12 +115,11 @@ def required_field(name: str, kind: pa.DataType) -> pa.Field:
 def last_fingerprints(
     entries: SnapshotEntries, cumulative: NDArray[np.bool_]
 ) -> tuple[SnapshotEntries, NDArray[np.bool_] | None]:
-    """One entry a key, in ascending order: of each column the last fingerprint that isn't 0, if there is one.
+    """Merge entries of one run to one for each key, ascending, with the last fingerprint of each column.
 
-    In the columns marked as `cumulative` (shape (p,)) it is one for all of them, in their order. All entries
-    are of one run. In the columns that an entry in doubt gives, everything before it is unknown, and what
-    comes after it counts. Also in which columns (shape (k, p)) of the k entries that are left what a snapshot
-    has doesn't count; None if none was in doubt.
+    In `cumulative` columns (shape (p,)) it is one of all fingerprints in their order. An entry in doubt makes
+    the columns that it gives unknown; what comes after it counts. Also returns the columns (shape (k, p)) of
+    the k entries in which the snapshot's values don't count; None if no entry was in doubt.
     """
     entries, unknown = entries.take(key_order(entries.keys)), None
     first, doubts = group_starts(entries.keys), entries.runs & IN_DOUBT != 0
@@ -152,9 +151,9 @@ def with_old_values(
     old: SnapshotEntries,
     unknown: NDArray[np.bool_] | None = None,
 ) -> SnapshotEntries:
-    """The new entries with what the old ones have where they give nothing; `old` are of the `known` ones.
+    """The new entries, with values of the old ones where they give none; `old` are those of the `known` ones.
 
-    But in columns that are `unknown` (shape (k, p)) a fingerprint stays 0.
+    In `unknown` columns (shape (k, p)) a fingerprint stays 0.
     """
     fingerprints, owners = new.fingerprints.copy(), new.owners
     own = fingerprints[known]
@@ -169,10 +168,10 @@ def with_old_values(
 def count_changes(
     new: SnapshotEntries, known: NDArray[np.bool_], old: SnapshotEntries, gone: SnapshotEntries
 ) -> NDArray[np.int64]:
-    """How many users of `new` have a fingerprint that is their first, or another than in `old`; shape (3, p).
+    """How many users have a first fingerprint, another one than before, and none any more; shape (3, p).
 
-    Last, how many of the users who are `gone` had one. `old` are of the `known` ones of `new`. Linked devices
-    don't count.
+    `old` are the entries of the `known` ones of `new`, `gone` those of users who left. Linked devices don't
+    count.
     """
     users, left = new.fingerprints != 0, gone.fingerprints != 0
     if new.owners is not None and gone.owners is not None:

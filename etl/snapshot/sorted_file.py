@@ -20,13 +20,13 @@ from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata, OtherFormatError
 from ..state_files import is_there, replacing_file
 from .spill_buffer import (
+    BUCKET_KEYS,
     KEY,
     KEY_FIELD,
     SpillBuffer,
     bucket_ranges,
     joined,
     key_order,
-    lowest_keys,
     write_errors,
 )
 
@@ -38,9 +38,6 @@ _MAPPED_BYTES: Final = 8_000_000  # of mapped pages that were read
 _SEARCHED_BYTES: Final = 16  # of an entry, at most
 _PIECE: Final = 1 << 16
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
-_BIT: Final = np.array([1 << n for n in range(8)], dtype=np.uint8)
-_COUNT: Final = np.array([n.bit_count() for n in range(256)], dtype=np.uint8)  # of the bits in each byte
-_SLOTS: Final = 1 << 27  # of a key filter: 16 MB
 
 
 class Partition:
@@ -131,10 +128,11 @@ class SortedFile(ExitStack):
     def search(
         self, keys: NDArray[np.uint64]
     ) -> Iterator[tuple[Partition, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
-        """Look up n keys, partition by partition: it, and which of the keys belong there, in ascending order.
+        """Look up n keys, partition by partition.
 
-        And their places in it, and which of them are there; elsewhere the place has no meaning. What is
-        looked at there, keys and another column, stays mapped where it is little in all.
+        Yields each partition with the keys that belong there, as places among the n in ascending order; the
+        places of these in the partition; and which are there (else the place has no meaning). What is read,
+        keys and another column, stays mapped in a small file.
         """
         order = key_order(keys)
         needles, large = keys[order], len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
@@ -154,9 +152,9 @@ class SortedFile(ExitStack):
         return positions
 
     def values_at(self, column: pa.FixedSizeBinaryArray, places: NDArray[np.int64]) -> bytes:
-        """The values at these places of a partition's column, one behind the other.
+        """The values at these places of a partition's column, joined.
 
-        A few are read: around each that is looked at in mapped memory, the system maps a large piece.
+        A few are read from the file, since the system maps a large piece around each access to mapped memory.
         """
         width, data = column.type.byte_width, column.buffers()[1]
         if len(places) * _PIECE > column.nbytes:
@@ -215,10 +213,10 @@ class SortedFileWriter(ExitStack):
         merge: Callable[[pa.RecordBatch, NDArray[np.bool_], int, int], pa.RecordBatch],
         entry_bytes: int,
     ) -> int:
-        """Replace the old file; the number of the new entries, of about so many bytes each.
+        """Replace the old file; the number of the new entries, of about `entry_bytes` each.
 
-        `merge` makes those of the buckets from one to before another, ascending by key, of the old ones, and
-        which of these are gone.
+        `merge` gets the old entries of buckets, which of them are gone, and the first and the stop bucket; it
+        returns the new entries, ascending by key.
         """
         entries = 0
         with (
@@ -230,18 +228,22 @@ class SortedFileWriter(ExitStack):
             pa.default_memory_pool().release_unused()
             most = self._added.rows + (0 if self._old is None else len(self._old))
             for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
-                old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
-                stored = joined(old, schema)
+                low, high = first * BUCKET_KEYS, stop * BUCKET_KEYS
+                stored = joined([] if self._old is None else [self._old.between(low, high)], schema)
                 gone = np.isin(stored.column(KEY), self._forgotten.read(first, stop).column(KEY))
                 rows = merge(stored, gone, first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
-                del old, stored, rows  # before the next ones come
+                del stored, rows  # before the next ones come
         return entries
 
 
 # --- sets of positions and of keys -----------------------------------------------------------------------
+
+_BIT: Final = np.array([1 << n for n in range(8)], dtype=np.uint8)
+_COUNT: Final = np.array([n.bit_count() for n in range(256)], dtype=np.uint8)  # of the bits in each byte
+_SLOTS: Final = 1 << 27  # of a key filter: 16 MB
 
 
 class BitSet:
@@ -298,7 +300,7 @@ class BitSet:
 
 
 class KeyFilter:
-    """A set of keys that, rarely, also has one that was not added. It takes memory once it has a key."""
+    """A set of keys that rarely has another key, too. It takes memory once it has a key."""
 
     def __init__(self) -> None:
         self._bits = BitSet(0)

@@ -1,6 +1,6 @@
-"""Rows on their way to a file sorted by key, when they may be more than memory can hold.
+"""Buffers rows for a file sorted by key, on disk if they don't fit in memory.
 
-They are sorted into buckets by the highest bits of the key, so that the rows of any range of buckets can be
+Rows are sorted into buckets by the highest bits of the key, so that the rows of any range of buckets can be
 read back alone, in the order in which they were added.
 """
 
@@ -22,6 +22,7 @@ from ..state_files import state_error
 KEY: Final = "key"
 KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
 BUCKETS: Final = 256
+BUCKET_KEYS: Final = 2**64 // BUCKETS
 _SHIFT: Final = np.uint64(64 - 8)
 _HELD_BYTES: Final = 24_000_000
 _PARTS: Final = 4  # in which these are sorted
@@ -137,12 +138,6 @@ def bucket_ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:
     while step > 1 and size > BUCKETS // step * part_bytes:
         step //= 2
     return ((first, first + step) for first in range(0, BUCKETS, step))
-
-
-def lowest_keys(first: int, stop: int) -> tuple[int, int]:
-    """The lowest keys of two buckets; that of bucket `BUCKETS` is beyond all keys."""
-    width = 2**64 // BUCKETS
-    return first * width, stop * width
 
 
 # --- keys and columns ------------------------------------------------------------------------------------

@@ -78,11 +78,11 @@ def hash_values(values: pa.Array, salt: int, splice: Splice | None = None) -> Ha
         if pa.types.is_float64(kind):
             return _hash_doubles(_dense(values).astype("<f8"), salt)
         return _hash_singles(_dense(values).astype("<f4"), salt)
-    if pa.types.is_date32(kind):  # of which there are few: as the texts that are sent for them
+    if pa.types.is_date32(kind):  # few distinct ones: as the texts that are sent for them
         days = values.dictionary_encode()
         texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
         return hash_values(texts, salt)
-    if kind == pa.timestamp("s"):  # of which Arrow's text has a space before hh:mm:ss where JSON has a T
+    if kind == pa.timestamp("s"):  # Arrow's text has a space before hh:mm:ss where JSON has a T
         return hash_texts(pc.binary_replace_slice(values.cast(pa.string()), -9, -8, "T"), salt)
     if pa.types.is_list(kind):
         lists = FlatLists.of(values)

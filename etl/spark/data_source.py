@@ -52,8 +52,8 @@ class PropsyncDataSource(DataSource):
 
 
 @dataclass(frozen=True)
-class TaskMessage(WriterCommitMessage):
-    """What a task tells the driver."""
+class _TaskMessage(WriterCommitMessage):
+    """The result that a task sends to the driver."""
 
     result: TaskResult
 
@@ -64,21 +64,21 @@ class PropsyncWriter(DataSourceArrowWriter):
     def __init__(self, order: WriteOrder) -> None:
         self._order = order
 
-    def write(self, iterator: Iterator[pa.RecordBatch]) -> TaskMessage:
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> _TaskMessage:
         """Send the rows of one partition. Raises PropsyncSparkError, which fails the task."""
         context = TaskContext.get()
         assert context is not None  # noqa: S101 - Spark calls this in a task
         refuse_speculation(context.getLocalProperty("spark.speculation"))
         try:
             place = context.partitionId(), context.taskAttemptId()
-            return TaskMessage(send_partition(self._order, *place, iterator))
+            return _TaskMessage(send_partition(self._order, *place, iterator))
         except (EtlError, PropsyncSparkError) as error:
             raise PropsyncSparkError(str(error)) from None
 
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
         """Print the summary of all tasks. Raises PropsyncSparkError for what only the whole shows."""
-        results = [one.result for one in messages if isinstance(one, TaskMessage)]
-        limit, total = self._order.settings.max_rejects, self._sum(results)
+        results = [one.result for one in messages if isinstance(one, _TaskMessage)]
+        limit, total = self._order.settings.max_rejects, sum((one.tally for one in results), Tally())
         if limit.exceeded(total.rejected, total.rows, ended=True):
             raise PropsyncSparkError(
                 f"{total.rejected:,} of {total.rows:,} rows were rejected, and max_rejects is {limit}; the "
@@ -92,19 +92,16 @@ class PropsyncWriter(DataSourceArrowWriter):
         self._end("finished", messages)
 
     def abort(self, messages: list[WriterCommitMessage | None]) -> None:
-        """Print what arrived all the same."""
+        """Print what arrived in spite of the failure."""
         self._end("failed", messages)
 
-    @staticmethod
-    def _sum(results: list[TaskResult]) -> Tally:
-        return sum((one.tally for one in results), Tally())
-
     def _end(self, outcome: str, messages: list[WriterCommitMessage | None]) -> None:
-        order, results = self._order, [one.result for one in messages if isinstance(one, TaskMessage)]
+        order, results = self._order, [one.result for one in messages if isinstance(one, _TaskMessage)]
         if order.rate is not None:
             order.rate.stop()
         remove_leftovers(order, results)
-        total, codes = self._sum(results), sum((one.rejects_by_code for one in results), Counter[str]())
+        total = sum((one.tally for one in results), Tally())
+        codes = sum((one.rejects_by_code for one in results), Counter[str]())
         lines = [
             f"propsync: {order.job.name}, run {order.run_id}: {outcome}",
             f"  {total.rows:,} rows: {total.accepted:,} accepted, {total.unchanged:,} unchanged, "

@@ -2,7 +2,7 @@
 
 A task sends a secret word, then for each request a line with the number of identifications; the answer is a
 line with the seconds to wait. The server is a process of its own, since Spark makes and commits a writer in
-two processes; it ends when it is told to, or with the process that started the first of them.
+two processes. It ends at the line `stop`, or with the process that started the first of them.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 def serve_rate() -> None:
-    """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
+    """Serve until the line `stop`; the port goes to stdout, the secret word comes from stdin."""
     (*per_second, parent), bind, clock = map(float, sys.argv[1:-1]), sys.argv[-1], Clock()
     identifications, requests = (RateLimiter(one or None, clock) for one in per_second)
     # Without a port it is known that it could not listen.

@@ -1,4 +1,4 @@
-"""What one task does: it maps, encodes and sends the rows of its partition, and counts what became of them.
+"""One task: it maps, encodes and sends the rows of its partition, and counts their outcomes.
 
 The run id comes from the driver, so an event has the same insert_id in every attempt of a task, and counts
 once over `transport: batch`. There is no checkpoint and no snapshot: Spark decides what is tried again, and
@@ -6,7 +6,7 @@ every row is sent.
 
 A task must have all rows of its users, which Spark's hash of the ids shows. `repartition(n, column)` puts a
 row into partition hash modulo n, with the 32-bit MurmurHash3 of
-`org.apache.spark.sql.catalyst.expressions.Murmur3Hash` (seed 42). A task is not told n. But n divides the
+`org.apache.spark.sql.catalyst.expressions.Murmur3Hash` (seed 42). A task doesn't know n. But n divides the
 difference between the hash and the partition's number for each of its rows, so their greatest common
 divisor is above that number, or the rows are not partitioned that way.
 """
@@ -33,15 +33,14 @@ from numpy.typing import NDArray
 from ..model import Chunk, Reject, Tally
 from ..pipeline.row_pipeline import RowPipeline
 from ..pipeline.send_loop import committed_rows
+from ..pipeline.settings import make_transport
 from ..reader import open_source
 from ..sender import Outcome, RateLimiter, Sender
-from ..sender.transports import TRANSPORTS
 from .rate_server import SharedRate
 from .write_order import PropsyncSparkError, WriteOrder
 
 _REJECT_FIELDS: Final = ("source", "row", "code", "reason", "values")
 _REJECTS_AT_ONCE: Final = 10_000
-_SEED: Final = np.uint32(42)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +86,7 @@ class _Task:
         own_id = blake2b(f"{order.run_id}/{self._partition}".encode(), digest_size=16).hexdigest()
         source = open_source([self._checked(batches)])
         pipeline = RowPipeline(job, source, run_id=own_id, limits=order.limits)
-        transport = TRANSPORTS[job.destination.transport](
-            job.destination.endpoint,
-            order.key,
-            connections=settings.concurrency,
-            allow_http=settings.allow_http,
-            trust_status=job.destination.trust_status,
-        )
+        transport = make_transport(job, order.key, settings)
         with ExitStack() as stack:
             rate: RateLimiter | None = None
             if order.rate is not None:
@@ -186,7 +179,7 @@ class RejectsFile(AbstractContextManager["RejectsFile"]):
 
 
 def remove_leftovers(order: WriteOrder, results: list[TaskResult]) -> None:
-    """Remove the files of rejects that attempts left which do not count."""
+    """Remove the files of rejects of attempts that don't count."""
     if order.rejects_path is None:
         return
     system, folder = order.rejects_folder()
@@ -197,6 +190,8 @@ def remove_leftovers(order: WriteOrder, results: list[TaskResult]) -> None:
 
 
 # --- whether it has all rows of its users ----------------------------------------------------------------
+
+_SEED: Final = np.uint32(42)
 
 
 class PartitionCheck:
@@ -209,7 +204,7 @@ class PartitionCheck:
         self._last: str | int | None = None
 
     def fault(self, ids: pa.Array) -> str | None:
-        """What is wrong with the rows so far, of which these come next; `ids` as Spark has them.
+        """What is wrong with the rows so far, after the next ones with these `ids`, as Spark has them.
 
         With `sorted_by_id` their ids must also ascend, as UTF-8.
         """

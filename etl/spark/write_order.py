@@ -1,4 +1,4 @@
-"""What the tasks of a write are to do: made once on Spark's driver of the job and the options, or refused."""
+"""The order of a write for its tasks, made on Spark's driver from the job and the options, or refused."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.encoder.cutter import ChunkBorder, Held, Limits, cut_chunks
+from etl.encoder.cutter import ChunkBorder, KeptBytes, Limits, cut_chunks
 from etl.encoder.merge import WHOLE_SHARE
 from tests.examples import examples
 
-LIMITS = Limits(identifications=4, body_bytes=40, held_bytes=100)
+LIMITS = Limits(identifications=4, body_bytes=40, kept_bytes=100)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Rows:
                 complete=complete,
                 limits=LIMITS,
                 shares=np.array(self.shares[start:end], np.int64).reshape(-1, 1),
-                held=Held.of(np.array(list(held), np.int64), np.array(list(held.values()), np.int64)),
+                kept=KeptBytes.of(np.array(list(held), np.int64), np.array(list(held.values()), np.int64)),
             )
         )
 
@@ -80,7 +80,7 @@ def test_chunks_tile_the_rows_within_the_limits(rows: Rows) -> None:
         assert sum(rows.sizes[i] for i in inside) <= LIMITS.body_bytes
         assert chunk.stop - first <= LIMITS.rows
         held = [size for row, size in rows.held.items() if first <= row < chunk.stop]
-        assert sum(held) <= LIMITS.held_bytes or len(held) == 1
+        assert sum(held) <= LIMITS.kept_bytes or len(held) == 1
         by_user: dict[int, list[int]] = {}
         for i in inside:
             by_user.setdefault(rows.keys[i][0], []).append(rows.shares[i])

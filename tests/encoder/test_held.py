@@ -63,7 +63,7 @@ def test_rejects_do_not_gather_until_a_chunk_is_full() -> None:
 @given(st.sampled_from([True, False]), st.sets(st.integers(0, 60), max_size=5))
 def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
     rows = wide_rows(60, ["", "x" * 300, "東" * 400, "😀" * 20], bad=bad)
-    limits = Limits(identifications=50, held_bytes=3000)
+    limits = Limits(identifications=50, kept_bytes=3000)
 
     def borders(mapped: list[Mapped]) -> list[int]:
         return [chunk.stop for chunk in chunks_of(mapped, limits)]

@@ -37,12 +37,12 @@ def test_of_who_is_in_doubt_nothing_is_known_and_who_has_left_is_forgotten(tmp_p
     job = JOB
     folder = StateDir(tmp_path)
     with open_diff_base(job, folder) as diff_base:
-        diff_base.renew(folder.snapshot, diff_base.header(job, "one"), lambda: [entries(KEYS)], LEFT)
+        diff_base.rewrite(folder.snapshot, diff_base.header(job, "one"), lambda: [entries(KEYS)], LEFT)
     assert known(folder) == dict.fromkeys([1, 2, 3, 4, 5], 7)
     with open_diff_base(job, folder) as diff_base:
         changed = [entries(KEYS[:1]), entries(KEYS[1:2], "in_doubt"), entries(KEYS[3:4], file=LEFT)]
         # Whoever is in doubt while being unset is kept, to be unset again.
         changed += [entries(KEYS[2:3], "in_doubt", LEFT)]
         changed += [entries(KEYS[4:5], "refused", file) for file in (0, LEFT)]
-        diff_base.renew(folder.snapshot, diff_base.header(job, "two"), lambda: changed, LEFT)
+        diff_base.rewrite(folder.snapshot, diff_base.header(job, "two"), lambda: changed, LEFT)
     assert known(folder) == {1: 7, 2: 0, 3: 0, 5: 7}

@@ -45,8 +45,8 @@ SNAPSHOT = {"difference": "that compares with another snapshot", "other_snapshot
         ({"difference": SOURCE, "accepted": 1, "complete": True, "counts": True}, {}, "finish"),
         ({"accepted": 1, "complete": True}, {"restart": True}, "finish"),
         # It was given up already, by a process that was killed then.
-        ({"accepted": 1, "folded": True, "counts": True}, {}, "restart"),
-        ({"difference": SOURCE, "accepted": 1, "folded": True}, {"on_change": "stop"}, "restart"),
+        ({"accepted": 1, "in_snapshot": True, "counts": True}, {}, "restart"),
+        ({"difference": SOURCE, "accepted": 1, "in_snapshot": True}, {"on_change": "stop"}, "restart"),
     ],
 )
 def test_the_decision(found: dict[str, Any], wanted: dict[str, Any], decision: str) -> None:
@@ -61,7 +61,7 @@ def test_the_decision(found: dict[str, Any], wanted: dict[str, Any], decision: s
         in_flight=st.none() | st.integers(0, 2),
         counts=st.booleans(),
         complete=st.booleans(),
-        folded=st.booleans(),
+        in_snapshot=st.booleans(),
     ),
     st.booleans(),
     st.sampled_from([None, "stop", "restart"]),
@@ -72,11 +72,11 @@ def test_what_arrived_is_never_forgotten_and_increments_never_restart_unasked(
     decision = decide(found, restart=restart, on_change=on_change)
     if decision == "begin":
         assert (found.accepted, found.in_flight) == (0, 0)
-    if decision == "restart" and found.counts and not found.folded:
+    if decision == "restart" and found.counts and not found.in_snapshot:
         assert restart or on_change == "restart"
     if decision == "resume":
         assert found.difference is None
-        assert not found.folded
+        assert not found.in_snapshot
     if decision == "stop":
         assert not restart
 

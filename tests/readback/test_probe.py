@@ -192,7 +192,7 @@ def test_the_region_of_a_key_is_found_with_two_requests(
         regions = {"us": american.url, "eu": european.url}
         job = job_in(Path(), region=regions[wanted])
         if message is None:
-            assert probe_key(job, KEY, regions=regions).region == wanted
+            assert probe_key(job, KEY, regions=regions)[1] == wanted
         else:
             with pytest.raises(DestinationError, match=message) as error:
                 probe_key(job, KEY, regions=regions)

@@ -213,7 +213,7 @@ def test_what_is_no_chance_has_odds_of_less_than_one_in_a_million(share: float, 
         else:
             measured.passed(failures)
             failures = 0
-    most = next(n for n in range(1, 10_000) if measured.is_no_chance(n))
+    most = next(n for n in range(1, 10_000) if measured.exceeds_chance(n))
     assert most >= 10
     assert share**most < 1e-4  # the share is as good as two hundred requests can tell it
     assert measured.doublings(most // 3) == 0 < measured.doublings(most)

@@ -127,7 +127,7 @@ def test_a_row_that_fails_otherwise_is_no_reason_not_to_try_the_next_one_of_its_
 def test_what_waits_is_bounded_and_what_is_hot_for_longer_holds_up_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sender, "MOST_PARKED", 20)
+    monkeypatch.setattr(sender, "_MOST_PARKED", 20)
     users = with_hot(100, 5)
     server = Destination(hot=frozenset(["hot-user"]))
     carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))

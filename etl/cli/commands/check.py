@@ -66,7 +66,7 @@ def check_command(
     for path in filter(None, (outputs["report"], save)):
         check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
-    options.spare_inputs(outputs, sources, loaded, job)
+    options.check_outputs(outputs, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
         from ...pipeline.saved_plan import stream_error

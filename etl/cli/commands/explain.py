@@ -1,4 +1,4 @@
-"""`propsync explain`: why one user has, or has not, a property."""
+"""`propsync explain`: the rows of one user, and why the user has a property or lacks it."""
 
 from __future__ import annotations
 

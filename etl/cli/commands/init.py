@@ -12,7 +12,7 @@ import click
 from ...errors import UsageError
 from ...text import shell_word
 from ..console import current, is_stdout, write_output
-from ..options import PATH, command, spare_inputs
+from ..options import PATH, check_outputs, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
 
     The job file says how the source is written and which column identifies the user. Each column gets
     the type that most of its values have, the words for null that it holds are listed, and personal data is
-    hashed or left out. What doesn't fit is told. Read the file before you run it.
+    hashed or left out. What doesn't fit is reported. Read the file before you run it.
 
     Examples
       propsync init users.csv -o job.yml
@@ -39,7 +39,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     output = None if is_stdout(output) else output
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
-    spare_inputs({"output": output}, sources)
+    check_outputs({"output": output}, sources)
     if output is not None:
         check_writable(output)
     with reading_progress() as progress:
@@ -53,7 +53,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
 
 @contextmanager
 def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
-    """What shows the rows that were read, on a terminal; None elsewhere."""
+    """Show on a terminal how many rows were read, by calls of what is yielded; None elsewhere."""
     from ...listeners.display import has_cursor
 
     if not has_cursor(sys.stderr):

@@ -16,7 +16,7 @@ from ..options import JSON_FLAG, PATH, command, switch
 @switch("--markdown", "Print Markdown, as for a comment on a pull request.")
 @JSON_FLAG
 def plan_command(action: str, plan: Path, markdown: bool, as_json: bool) -> None:
-    """Show a plan that `check --save` wrote: of what it was made, what would be sent, and the guards.
+    """Show a plan that `check --save` wrote: what it was made of, what would be sent, and the guards.
 
     It reads nothing but the file. Whether the plan still holds is found out by `run --plan`, before it sends
     anything. Exit code 2 if the file is damaged or was edited.

@@ -1,4 +1,4 @@
-"""`propsync probe`: try the API key, and find out what nobody says of the destination."""
+"""`propsync probe`: try the API key, and find out what the destination takes."""
 
 from __future__ import annotations
 
@@ -55,11 +55,10 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
 
     notify, (loaded, flags) = partial(current().message, "probe"), options.load_for_command(job, flags)
     key = read_api_key(loaded, os.environ)
-    known = probe_key(loaded, key, endpoint=flags["endpoint"], allow_http=flags["allow_http"])
-    region = f" (region {known.region})" if known.region else ""
-    message = f"{loaded.name}: the API key works at {known.endpoint}{region}"
+    endpoint, region = probe_key(loaded, key, endpoint=flags["endpoint"], allow_http=flags["allow_http"])
+    message = f"{loaded.name}: the API key works at {endpoint}{f' (region {region})' if region else ''}"
     if not limits:
-        show_result({"endpoint": known.endpoint, "region": known.region}, [message], as_json=as_json)
+        show_result({"endpoint": endpoint, "region": region}, [message], as_json=as_json)
         return
     secret_key = None
     with suppress(UsageError):
@@ -67,7 +66,7 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
         current().secrets.append(secret_key)
     notify(message)
     plan = {"requests": MOST_REQUESTS, "size": size(MOST_BYTES), "prefix": PREFIX}
-    for line in _PLAN.format(endpoint=known.endpoint, **plan).split("\n"):
+    for line in _PLAN.format(endpoint=endpoint, **plan).split("\n"):
         notify(line)
     if not yes:
         if not sys.stdin.isatty():

@@ -8,7 +8,7 @@ import click
 
 from ...errors import UsageError
 from ..console import is_stdout, show, write_output
-from ..options import JOB, PATH, STATE_DIR, command, load_for_command, option, spare_inputs, switch
+from ..options import JOB, PATH, STATE_DIR, check_outputs, command, load_for_command, option, switch
 
 
 @command("report")
@@ -45,7 +45,7 @@ def report_command(
     place = 0 if run is None else names.index(run)
     target = output or Path(f"{loaded.name}-report.html")
     if not is_stdout(target):
-        spare_inputs({"output": target}, (), loaded, job)
+        check_outputs({"output": target}, (), loaded, job)
         check_writable(target)
     records = [record for _, record in found[place : place + 1 + COMPARED]]
     page = report_page(records[0].masked() if mask else records[0], past=records[1:])

@@ -69,7 +69,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
         try:
             loaded, flags = options.load_for_command(job, flags)
-            options.spare_inputs(flags, sources, loaded, job)
+            options.check_outputs(flags, sources, loaded, job)
         finally:
             channels, dry_run = Channels.take(flags), flags.pop("dry_run")
             reporter.open(channels, dry_run=dry_run)

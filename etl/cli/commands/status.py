@@ -1,4 +1,4 @@
-"""`propsync status`: show where a job stands."""
+"""`propsync status`: show the state of a job and of its active run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  values left out of {column}: {sum(by_reason.values()):,}"
     if found["status"] == "unfinished":
         yield ""
-        # The files that are begun and not known to be done; those not begun only by their number.
+        # Files that have begun, by name; of the others only the number.
         points: dict[str, int] = found["safe_points"]
         begun = {name: row for name, row in points.items() if row > 1}
         for name, row in list(begun.items())[-_MOST_FILES:]:
