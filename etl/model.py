@@ -1,7 +1,7 @@
-"""The terms of the project as frozen types: ranges, batches, chunks, rejects and counts.
+"""The terms of the project as frozen types: batches, chunks, rejects, and what is sent and committed.
 
 Row numbers count from 1, the first row after a header. A range is half open: `first` is part of it and
-`stop` isn't.
+`stop` isn't. Counts of rows and the types of ranges are in `tally`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from .tally import ROW_ENDS as ROW_ENDS
-from .tally import HeldRows as HeldRows
-from .tally import RowRange as RowRange
-from .tally import Tally as Tally
-from .tally import counted_rows as counted_rows
-
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from .tally import RowRange, Tally
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
     Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]

@@ -15,10 +15,10 @@ from typing import Final, TypeAlias
 from ..errors import SourceError
 from ..job.problems import clipped
 from ..job.sections import CsvOptions
-from ..model import RowRange
 from ..reader import Source, open_source
 from ..reader.csv_reader import VALUE
 from ..reader.csv_records import DELIMITERS
+from ..tally import RowRange
 from ..text import counted
 from .facts import ReadProgress, SourceFacts, read_facts
 

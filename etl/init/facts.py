@@ -19,7 +19,7 @@ from ..job.column_spec import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
-from ..model import RowRange
+from ..tally import RowRange
 from ..text import counted
 from .id_facts import IdFacts, Values, counted_values, id_prefix
 from .names import id_name, is_device_id, may_be_id

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import TransformError, UsageError
-from ..model import Batch, RowRange
+from ..model import Batch
+from ..tally import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

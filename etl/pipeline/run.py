@@ -15,7 +15,7 @@ from ..checkpoint import publish_rejects
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..job.known_job import remember_job
 from ..job.spec import Job
-from ..model import Chunk, Tally
+from ..model import Chunk
 from ..process import held
 from ..reader import Source
 from ..run_events import (
@@ -35,7 +35,7 @@ from ..run_events import (
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from ..tally import RangeSet
+from ..tally import RangeSet, Tally
 from .diff_base import write_snapshot
 from .figures import options_of
 from .guards import check_rows, input_warnings

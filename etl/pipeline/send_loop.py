@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
 from ..errors import TooManyRejectsError
-from ..model import Chunk, CommittedRows, RowRange, Tally
+from ..model import Chunk, CommittedRows
 from ..process import heard_by
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
+from ..tally import RowRange, Tally
 from ..text import counted
 from .guards import warn_of_large_numbers
 from .prefetch import ChunkStream

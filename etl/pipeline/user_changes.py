@@ -22,7 +22,7 @@ from .. import amplitude
 from ..arrow.layout import valid_mask, value_columns
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
-from ..model import Batch, Chunk, Mapped, RowRange
+from ..model import Batch, Chunk, Mapped
 from ..run_events import Warned
 from ..snapshot import (
     BitSet,
@@ -35,6 +35,7 @@ from ..snapshot import (
     add_unchanged,
 )
 from ..subject import Subject, user_keys
+from ..tally import RowRange
 from .diff_base import DiffBase, renewed_ids
 from .job_source import JobSource
 from .prefetch import prefetched

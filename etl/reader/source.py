@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
-from ..model import LISTED, Batch, RowRange, SourceFile
+from ..model import LISTED, Batch, SourceFile
 from ..run_events import Warned
+from ..tally import RowRange
 from .decoding import marked_encoding
 from .discovery import find_files, left_out_message, partitions, recognize
 from .file_reader import FileReader, ReadOptions, RowSpans, split_batches

@@ -19,10 +19,10 @@ import pytest
 import trustme
 
 from etl.errors import SourceError, StateError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.discovery import public_address
 from etl.reader.download import WebFile
+from etl.tally import RowRange
 from tests.reader.reading import batches, rows_of, written
 from tests.reader.web_server import Behaviour, serving
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.job.sections import CsvOptions
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.file_reader import OPEN, RowSpans
+from etl.tally import RowRange
 from tests.reader.reading import batches, opened, rows_of, written
 
 TABLE = pa.table({"id": ["user-1", "user-2", "user-3"]})

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from etl.errors import ExitCode, SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions, RowSpans
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_file import StoreFile
 from etl.reader.stores import Store, list_google_folder, open_store, store_error
+from etl.tally import RowRange
 from tests.examples import each_row
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of

@@ -15,10 +15,10 @@ import pytest
 from pyarrow import fs
 
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.stores import Store
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.commands import QUICK, Propsync
 from tests.reader.reading import batches, rows_of
 from tests.stores.conftest import Bucket
