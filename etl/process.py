@@ -20,12 +20,9 @@ Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 # Two during the start are a repeated request to stop; after more, the end can't be reported any more.
 _PATIENCE: Final = 2
-# From glibc's malloc.h; other systems have no such function, and no such habit.
-_TRIM_THRESHOLD: Final = -1
-_MMAP_THRESHOLD: Final = -3
-_ARENA_MAX: Final = -8
-_KEPT_BYTES: Final = 18 << 20
-_LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (32 MiB is the most it takes) and M_ARENA_MAX of glibc's malloc.h; other
+# systems have neither the function nor the habit.
+_MALLOC_OPTIONS: Final = ((-1, 18 << 20), (-3, 32 << 20), (-8, 1))
 
 _early: list[int] = []  # signals that came before `release`
 
@@ -125,9 +122,8 @@ def configure_allocation() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if tune is not None:
-        tune(_TRIM_THRESHOLD, _KEPT_BYTES)
-        tune(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
-        tune(_ARENA_MAX, 1)
+        for option, value in _MALLOC_OPTIONS:
+            tune(option, value)
 
 
 class _BeforeImports:
