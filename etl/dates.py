@@ -50,23 +50,15 @@ _DIGITS: Final = {
 _TIME_DIRECTIVES: Final = frozenset("HIMSfpcX")
 
 
-def normalize_date(text: str) -> str:
-    """One ISO date, or the day of an ISO time as it is written, as YYYY-MM-DD. Raises ValueError."""
-    return _only(read_iso(pa.array([text]), local=True))[:10]
+def normalized(text: str, *, day: bool) -> str:
+    """Return an ISO date or time in UTC as YYYY-MM-DDTHH:MM:SS; with `day`, its day as written as YYYY-MM-DD.
 
-
-def normalize_datetime(text: str, zone: str | None = None) -> str:
-    """One ISO date or time in UTC as YYYY-MM-DDTHH:MM:SS. A time without a zone is in `zone`, or else in UTC.
-
-    Raises ValueError.
+    A time without a zone is in UTC. Raises ValueError.
     """
-    return _only(read_iso(pa.array([text]), zone))
-
-
-def _only(instants: Instants) -> str:
-    if not instants[1][0]:
+    (seconds,), (valid,) = read_iso(pa.array([text]), local=day)
+    if not valid:
         raise ValueError("not a date or time")
-    return str(instants[0].astype("datetime64[s]")[0])
+    return str(seconds.astype("datetime64[s]"))[: 10 if day else None]
 
 
 def read_iso(texts: pa.Array, zone: str | None = None, *, local: bool = False) -> Instants:
@@ -104,8 +96,7 @@ def has_time(format_: str) -> bool:
 
 def in_years(seconds: Integers) -> NDArray[np.bool_]:
     """Which seconds are in the years 1 to 9999; shape (n,)."""
-    inside: NDArray[np.bool_] = (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
-    return inside
+    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
 
 
 def to_utc(local: Integers, zone: str) -> Instants:

@@ -78,16 +78,12 @@ def user_keys(identifications: pa.RecordBatch) -> Keys:
 
 def device_keys(keys: Keys) -> Keys:
     """The second key of rows of shape (n, 2), which is the first again where a row has no device."""
-    second: Keys = np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
-    return second
+    return np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
 
 
 def names_device_alone(keys: Keys) -> NDArray[np.bool_]:
     """Which rows of keys (n, w) name no user, in a job with both ids; shape (n,)."""
-    alone: NDArray[np.bool_] = (
-        keys[:, 0] == keys[:, 1] if keys.shape[1] == 2 else np.zeros(len(keys), np.bool_)
-    )
-    return alone
+    return keys[:, 0] == keys[:, 1] if keys.shape[1] == 2 else np.zeros(len(keys), np.bool_)
 
 
 def keys_in(keys: Keys, others: Keys) -> NDArray[np.bool_]:
@@ -105,8 +101,7 @@ def keys_in(keys: Keys, others: Keys) -> NDArray[np.bool_]:
 
 def without_users(keys: Keys, gone: Keys) -> Keys:
     """Return those of `keys` (shape (n, w)) whose user, the first column, is not in `gone` (shape (m,))."""
-    left: Keys = keys[~keys_in(keys[:, 0], gone)]
-    return left
+    return keys[~keys_in(keys[:, 0], gone)]
 
 
 # --- hashes of text --------------------------------------------------------------------------------------

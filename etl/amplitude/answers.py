@@ -17,6 +17,8 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import orjson
 
+from ..text import one_line
+
 Payload: TypeAlias = Mapping[object, object]
 
 _MOST_CHARACTERS: Final = 500
@@ -84,11 +86,11 @@ def quote_answer(body: bytes, *secrets: str) -> str:
     text = begin.removeprefix(_BOM).decode("utf-8", "replace")
     if _PAGE.search(text):
         found = _TITLE.search(text)
-        title = one_printable_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
+        title = one_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
         return f'an HTML page titled "{title}"' if title else "an HTML page"
     if text.count(_UNREADABLE) > len(text) // 4:
         return f"{len(body):,} unreadable bytes"
-    line = one_printable_line(blotted(text, *secrets))
+    line = one_line(blotted(text, *secrets))
     if len(begin) < len(body) and len(line) < 2 * _MOST_CHARACTERS:  # nearly all blanks
         line = line.rpartition(" ")[0]  # the last word may be a part of a secret
     return line[:_MOST_CHARACTERS]
@@ -106,15 +108,10 @@ def blotted(text: str, *secrets: str) -> str:
     return text
 
 
-def one_printable_line(text: str) -> str:
-    """Foreign text as one line, with spaces in place of what can't be printed."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def redirect_target(location: str, *secrets: str) -> str:
     """The target of a redirect, without user, password and query; empty where there is none."""
     try:
-        parts = urlsplit(one_printable_line(location))
+        parts = urlsplit(one_line(location))
     except ValueError:
         return ""
     place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

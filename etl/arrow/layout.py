@@ -18,15 +18,6 @@ FieldPath: TypeAlias = tuple[str, ...]
 
 # --- masks, texts and lists ------------------------------------------------------------------------------
 
-# All of Arrow's types of lists.
-_LIST_TYPES: Final = (
-    pa.ListType,
-    pa.LargeListType,
-    pa.FixedSizeListType,
-    pa.ListViewType,
-    pa.LargeListViewType,
-)
-
 
 def as_mask(marks: pa.Array) -> RowMask:
     """Boolean marks as a numpy array; null counts as false."""
@@ -60,7 +51,8 @@ def text_layout(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether it is one of Arrow's types of lists."""
-    return isinstance(kind, _LIST_TYPES)
+    plain = pa.ListType | pa.LargeListType | pa.FixedSizeListType
+    return isinstance(kind, plain | pa.ListViewType | pa.LargeListViewType)
 
 
 @dataclass(frozen=True, slots=True)

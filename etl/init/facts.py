@@ -22,7 +22,7 @@ from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_val
 from ..tally import RowRange
 from ..text import counted
 from .id_facts import IdFacts, Values, counted_values, id_prefix
-from .names import id_name, is_device_id, may_be_id
+from .names import id_name, is_device_id
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
 from .type_proposals import ProposedType, Sample, propose_type
 
@@ -329,7 +329,8 @@ def read_facts(
     names = [source.names(file) for file in range(len(source.files))]
     different = dict.fromkeys(name for some in names for name in some)
     facts.width = len(different)
-    looked = [name for place, name in enumerate(different) if place < LOOKED_AT or may_be_id(name)]
+    ids = {name for name in different if id_name(name) not in {None, "other"} or is_device_id(name)}
+    looked = [name for place, name in enumerate(different) if place < LOOKED_AT or name in ids]
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
     facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}

@@ -110,11 +110,6 @@ def is_device_id(name: str) -> bool:
     return _DEVICE_ID.fullmatch(joined_name(name)) is not None
 
 
-def may_be_id(name: str) -> bool:
-    """Whether the column identifies users, or devices, by its name."""
-    return id_name(name) not in {None, "other"} or is_device_id(name)
-
-
 def amplitude_field(name: str) -> str | None:
     """The string field of the Identify API that has this name, or None."""
     return _FIELDS.get(joined_name(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -18,9 +18,11 @@ from .words import Flag, keyed_section, written_as
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROLES: Final[Mapping[str, SpecRole]] = {
+# The roles of the keys that aren't string fields; under an operator, the operator is the role.
+KEY_ROLES: Final[Mapping[str, Literal["id", "time", "group"]]] = {
     **dict.fromkeys(amplitude.ID_FIELDS, "id"),
     amplitude.TIME_FIELD: "time",
+    "groups": "group",
 }
 # The keys of the file for fields, in the order of `Identification.fields`.
 _FIELDS: Final = (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS, amplitude.TIME_FIELD)
@@ -130,7 +132,7 @@ _IdentificationKeys: Final = keyed_section(
     "Identification",
     _DOC,
     {
-        **{name: Annotated[ColumnSpec, column_entry(_ROLES.get(name, "field"))] for name in _FIELDS},
+        **{name: Annotated[ColumnSpec, column_entry(KEY_ROLES.get(name, "field"))] for name in _FIELDS},
         "groups": _columns("group"),
         "user_properties": _Properties,
     },

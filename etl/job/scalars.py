@@ -99,9 +99,9 @@ def _typed(value: Data, type_: ConstantType) -> Data:
         raise ValueError("not of the type")
     if type_ in {"date", "datetime"}:
         # An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text.
-        from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
+        from ..dates import normalized  # it needs pyarrow, and few jobs need it
 
-        return (normalize_date if type_ == "date" else normalize_datetime)(str(read))
+        return normalized(str(read), day=type_ == "date")
     return read
 
 

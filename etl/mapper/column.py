@@ -12,9 +12,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import amplitude
+from ..amplitude.requests import LIST_OPERATORS
 from ..arrow.json_text import as_marked_text, is_json, json_column, json_texts
 from ..arrow.layout import is_list
+from ..job.identification_spec import KEY_ROLES
 from .column_values import (
     ColumnValues,
     count_groups,
@@ -31,8 +32,6 @@ from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import apply_steps, as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pydantic import JsonValue
 
     from ..arrow.layout import FieldPath
@@ -42,11 +41,6 @@ NOT_A_WORD: Final = "{} is none of the texts in `values`"
 # Pairs of a word and the JSON text that it stands for.
 Words: TypeAlias = tuple[tuple[str, str], ...]
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
-_ROLES: Final[Mapping[str, Role]] = {
-    **dict.fromkeys(amplitude.ID_FIELDS, "id"),
-    amplitude.TIME_FIELD: "time",
-    "groups": "group",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +58,9 @@ class Column:
     @classmethod
     def at(cls, path: FieldPath, spec: ColumnSpec) -> Column:
         """The spec at a path of the identification, in its role there."""
-        role: Role = _ROLES.get(path[0], "field")
+        role: Role = KEY_ROLES.get(path[0], "field")
         if path[0] == "user_properties":
-            role = "list" if path[1] in amplitude.LIST_OPERATORS else "value"
+            role = "list" if path[1] in LIST_OPERATORS else "value"
         return cls(path, path[0], role, spec)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,8 +31,8 @@ from .parquet_reader import ParquetReader
 from .store_file import FILES_AHEAD, StoreFile
 from .stores import Store, open_store
 
-_READERS: Final[tuple[type[FileReader], ...]] = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
-READERS: Final = {reader.format: reader for reader in _READERS}
+_READERS: Final = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
+READERS: Final[Mapping[str, type[FileReader]]] = {reader.format: reader for reader in _READERS}
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")

@@ -131,11 +131,10 @@ class ExcelReader(TableReader):
     def _read(self, rows: Iterator[list[Any]]) -> pa.Table:
         """All rows as a table; columns that have neither a name nor a value are left out."""
         width = max(len(self._header), len(self._first))
+        self._header += [None] * (width - len(self._header))
         header = ["" if cell is None else str(cell) for cell in self._header]
-        header += [""] * (width - len(header))
         names, self.repeated = unique_names(header)
-        named = self.options.excel.header is not False
-        repeated, done = [*self._header, *[None] * (width - len(self._header))] if named else None, 0
+        repeated, done = None if self.options.excel.header is False else self._header, 0
         blocks = [list[pa.Array]() for _ in names]
         kinds = [set[type]() for _ in names]
         while block := list(islice(rows, _BLOCK_ROWS)):

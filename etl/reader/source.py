@@ -186,10 +186,6 @@ class Source:
         for entry in self._entries:
             entry.reader.given.fetch()
 
-    def has_rows(self) -> bool | None:
-        """Whether there is any row, good or bad; None for a source that would be gone then."""
-        return self.count_rows(1) > 0 if self.repeatable else None
-
     def count_rows(self, enough: int) -> int:
         """Count the rows, good and bad ones; if they have to be read, until there are `enough`."""
         count = 0

@@ -32,12 +32,10 @@ def test_counts_good_and_bad_rows_until_there_are_enough(tmp_path: Path) -> None
     source = open_source([folder_of(tmp_path)])
     assert source.count_rows(100) == 7
     assert source.count_rows(3) == 3
-    assert source.has_rows()
     assert source.total_rows() is None
     assert open_source([TABLE, TABLE]).total_rows() == 6
     assert source.total_bytes() == sum(path.stat().st_size for path in (tmp_path / "users").iterdir())
     assert [source.is_empty(file) for file in range(4)] == [False, False, False, True]
-    assert open_source([TABLE.to_reader()]).has_rows() is None
 
 
 def test_columns_can_be_looked_up_and_added(tmp_path: Path) -> None:
