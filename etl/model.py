@@ -196,14 +196,14 @@ class Chunk:
 
     `body` is the JSON array of k identifications, in pieces, escaped as the transport wants it: number i
     stands at `[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), before a comma or the last bracket.
-    `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
-    m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the range = m + unchanged + len(rejects) + those held. `fingerprints` (shape (m, p)) are the rows'
-    fingerprints; `large` is as in `Mapped`, `skipped` counts the values that were left out of the range's
-    rows. `unsent` are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape
-    (h,)) are the numbers of rows that are committed later, as parts of their own. `again`: the range is
-    committed already, but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom
-    earlier rows link each one's device.
+    `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the m
+    sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others. Rows of the range
+    = m + unchanged + len(rejects) + those held. `fingerprints` (shape (m, p)) are the rows' fingerprints;
+    `large` is as in `Mapped`, `skipped` counts the values that were left out of the range's rows. `unsent`
+    are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape (h,)) are the
+    numbers of rows that are committed later, as parts of their own. `again`: the range is committed already,
+    but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom earlier rows link each
+    one's device.
     """
 
     source: str

@@ -24,14 +24,14 @@ _PATIENCE: Final = 2
 # systems have neither the function nor the habit.
 _MALLOC_OPTIONS: Final = ((-1, 18 << 20), (-3, 32 << 20), (-8, 1))
 
-_early: list[int] = []  # signals that came before `release`
+_early: list[int] = []  # signals that came before `release_signals`
 
 
 # --- signals that ask it to stop --------------------------------------------------------------------------
 
 
 def watch_signals() -> None:
-    """Handle all of them: the first ones wait for `release`, then one raises KeyboardInterrupt.
+    """Handle all of them: the first ones wait for `release_signals`, then one raises KeyboardInterrupt.
 
     For the main thread of a process that is ours. A SIGHUP that is ignored (`nohup`) stays so.
     """
@@ -40,7 +40,7 @@ def watch_signals() -> None:
             signal.signal(number, _wait_for_release)
 
 
-def release() -> None:
+def release_signals() -> None:
     """Let each raise KeyboardInterrupt from now on, and now if one came; only after `watch_signals`."""
     for number in STOPPING:
         if signal.getsignal(number) is _wait_for_release:
@@ -50,20 +50,20 @@ def release() -> None:
         raise KeyboardInterrupt
 
 
-def leave_at_once(code: int) -> None:
+def exit_on_signals(code: int) -> None:
     """Let each end the process with this exit code."""
     for number in STOPPING:
         signal.signal(number, lambda *_: os._exit(code))
 
 
-def ignore() -> None:
+def ignore_signals() -> None:
     """Let none do anything. Any other handler is removed before Python has ended."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
-def heard_by(handler: Handler) -> Iterator[None]:
+def handling_signals(handler: Handler) -> Iterator[None]:
     """Let `handler` handle them in the block; those that are ignored stay ignored.
 
     In any other thread than the main one nothing changes: Python handles signals in that one alone.
@@ -83,7 +83,7 @@ def heard_by(handler: Handler) -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def holding_signals() -> Iterator[None]:
     """Let a first one wait until the end of the block, where it is raised; a second one doesn't wait."""
     came: list[int] = []
 
@@ -92,7 +92,7 @@ def held() -> Iterator[None]:
             raise KeyboardInterrupt
         came.append(number)
 
-    with heard_by(hold):
+    with handling_signals(hold):
         yield
     if came:
         signal.raise_signal(came[0])

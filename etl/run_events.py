@@ -1,4 +1,4 @@
-"""What a run reports: its events, how it ended (status, exit code, reason and hint), and who is told."""
+"""What a run reports: its events, how it ended (status, exit code, reason and hint), and its listeners."""
 
 from __future__ import annotations
 

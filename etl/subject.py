@@ -1,8 +1,8 @@
 """Whom an update is about: the columns of an identification that name it, and the keys that stand for it.
 
 A user is named by a user id, a device id, or both; then Amplitude links the device to the user for good. All
-rows of a job have the same id columns, and its subject is made of their names. What the two keys of a row
-mean, one of which may be absent, is known here alone.
+rows of a job have the same id columns, and its subject is made of their names. Only this module knows what
+the two keys of a row mean, and what stands for an absent one.
 
 A key is a hash of 64 bits, made by column. Equal ids have equal keys, whatever batch they came in. Users with
 equal keys *may* be the same: if that matters (merging), the ids themselves are compared. Values and lines are

@@ -238,9 +238,8 @@ def plain_array(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(kind):
         # Not flattened: Arrow ends the process over a union in a struct.
         members = [plain_array(values.field(place)) for place in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(
-            members, names=[field.name for field in kind], mask=values.is_null()
-        )
+        names = [field.name for field in kind]
+        return pa.StructArray.from_arrays(members, names=names, mask=values.is_null())
     if pa.types.is_map(kind):
         lists = FlatLists.of(map_entries(values))
         keys, items = (plain_array(lists.elements.field(place)) for place in range(2))

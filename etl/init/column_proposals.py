@@ -1,6 +1,7 @@
 """What the job file says of each column: a property, a commented line with the reason, or both, as YAML.
 
-A column gets the type that most of its values fit; what doesn't fit is skipped, and said.
+A column gets the type that most of its values fit; values that don't fit are skipped, and a remark counts
+them.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class PropertyLine:
 
 @dataclass(frozen=True, slots=True)
 class ColumnProposal:
-    """What the job file has of one column: sentences, then lines. `personal`: what it knows of people.
+    """What the job file has of one column: remarks, then lines. `personal`: the kind of its personal data.
 
-    `doubt` is what a user should know at once. `no_zone`: it has times that don't say their zone.
+    `doubt` is the remark that the terminal shows, too. `no_zone`: it has times that don't say their zone.
     """
 
     column: str
@@ -135,7 +136,7 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
 
 
 def about_people(facts: ColumnFacts) -> Personal | None:
-    """What a column knows of people; the values count more than the name."""
+    """The kind of personal data that a column has, if any; the values count more than the name."""
     by_content: tuple[Personal, ...] = ("card", "mail", "national", "phone", "ip")
     likely = [kind for kind in by_content if facts.sample.likely(kind)]
     named = personal(facts.name)
@@ -200,7 +201,7 @@ def _property(column: str) -> str:
 
 
 def column_type(facts: ColumnFacts) -> ProposedType:
-    """The type to propose for a column whose values can be sent, with what is to be said of it."""
+    """The type to propose for a column with values that can be sent, and the remark on it."""
     found = facts.proposed
     spec = replace(found.spec, path=facts.path, nulls=facts.own_nulls)
     if facts.too_long and spec.type in {None, "json", "list"}:
@@ -225,8 +226,8 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
         remarks.append(f"{says} not fit, e.g. {in_quotes(word[:40])}: skipped")
         spec = replace(spec, invalid="skip")
-    told = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
-    return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, told))) or None)
+    counts = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
+    return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, counts))) or None)
 
 
 # --- as YAML ---------------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ def read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> R
 def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
     """The likeliest options by the first lines of the first CSV file, and what a user should know of them.
 
-    Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all
-    lines that have other letters than ASCII's.
+    Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all lines that
+    have other letters than ASCII's.
     """
     plain = CsvOptions()
     if any(one == "-" or Path(one).is_fifo() for one in locations):  # what was read of a pipe is gone

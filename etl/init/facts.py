@@ -52,17 +52,17 @@ class ColumnFacts:
     """Facts of the column called `name`.
 
     `types` are the types it had, in order; `text` says whether all are text, `untyped` whether all are CSV's.
-    `rows` were seen, `present` of them have a value, and
-    `empty_texts` have an empty text where that is a value. `characters` is the length of all texts together,
-    `too_long` the number of those that Amplitude would cut. `faults` counts the rows that are rejects if the
-    column is mapped as it is, by code, but for text too long; `fault_place` is the first. `bytes`: the values
-    are bytes and no text, and all that is known of them is known of their hexadecimal digits. `path` is where
-    in the objects of the column its values stand.
+    `rows` were seen, `present` of them have a value, and `empty_texts` have an empty text where that is a
+    value. `characters` is the length of all texts together, `too_long` the number of those that Amplitude
+    would cut. `faults` counts the rows that are rejects if the column is mapped as it is, by code, but for
+    text too long; `fault_place` is the first. `bytes`: the values are bytes and no text, and all that is
+    known of them is known of their hexadecimal digits. `path` is where in the objects of the column its
+    values stand.
 
     `sample` has the different values: all of them up to `kept`, and where there are more, those that came
     first. What is `proposed` for these is then tried on all values that aren't `nulls`. `misfits` of them
-    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
-    `ids_known`: the column was counted as ids to the end.
+    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads. `ids_known`: the
+    column was counted as ids to the end.
     """
 
     def __init__(self, name: str, prefix: str, kept: int = MOST_KEPT, *, count_ids: bool = False) -> None:
@@ -231,10 +231,10 @@ class ColumnFacts:
 class SourceFacts:
     """A source that was read: its rows, its columns in order, and the rows that can't be read.
 
-    It has `width` columns; `columns` has the first ones and those that are ids by their names.
-    `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file
-    lacks them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's;
-    `backslashes` counts the unreadable rows that have one. `prefix` is what short ids would get.
+    It has `width` columns; `columns` has the first ones and those that are ids by their names. `everywhere`
+    has the columns that no file lacks, and `sendable` also those that are null where a file lacks them.
+    `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's; `backslashes` counts
+    the unreadable rows that have one. `prefix` is what short ids would get.
     """
 
     rows: int = 0
@@ -250,7 +250,7 @@ class SourceFacts:
 
     @property
     def unreadable_rows(self) -> str | None:
-        """What is to be said of rows that can't be read."""
+        """A sentence about the rows that can't be read; None if there are none."""
         if self.first_unreadable is None:
             return None
         name, row = self.first_unreadable

@@ -1,4 +1,4 @@
-"""A source is read as a whole and becomes the job file that its author would have begun with."""
+"""The job file that `init` proposes for a source, which it reads as a whole."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     starts, stops, letters = text_layout(texts)
     if not len(letters):
         return found
-    # Most values are told from words by two bytes; of one byte, the second is that of the next value.
+    # Two bytes show that most values aren't such words; after a single byte comes that of the next value.
     begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
     begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
     sizes = stops - starts

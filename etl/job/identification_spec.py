@@ -167,11 +167,9 @@ def identification_problems(
     *,
     partial_families: bool,
 ) -> Iterator[Problem]:
-    """What is wrong with the sense of an identification; `given` is what the file has of it.
+    """What is wrong with the keys of an identification together; `given` is what the file has of it.
 
-    `rules` are those of the transport by which it goes.
-
-    Paths begin below `identification`.
+    `rules` are those of the job's transport. Paths begin below `identification`.
     """
     if not any(name in identification.fields for name in amplitude.ID_FIELDS):
         needed = "Amplitude needs one to know whose update it is"

@@ -1,7 +1,7 @@
 """The text of a job file, or a program's data, as plain data with the line of every part.
 
 YAML is read by its 1.2 core schema; JSON is read as the part of YAML that it is. The parser's events are
-used, not its nodes: nodes don't tell where an alias or a tag stands, and composing them has no bound.
+used, not its nodes: nodes have no places of aliases and tags, and composing them has no bound.
 """
 
 from __future__ import annotations

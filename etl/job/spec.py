@@ -169,7 +169,7 @@ class Job:
         folder: str | Path = ".",
         environ: Mapping[str, str] = NO_VARIABLES,
     ) -> Job:
-        """Make a job of the plain data that a job file would hold. Raises JobError; its faults tell paths."""
+        """Make a job of the plain data that a job file would hold. Raises JobError; its faults have paths."""
         return _job(document_of(data), name="job", folder=Path(folder), environ=environ)
 
     def _repr_html_(self) -> str:
@@ -264,7 +264,7 @@ def _meaning(job: Job) -> dict[str, Any]:
 
 
 def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
-    """What is wrong with the sense of a job whose keys are right each by itself."""
+    """What is wrong with the keys of a job together; each by itself is right."""
     for path, given in (((), data), (("destination",), data.get("destination"))):
         for env, file in (("api_key_env", "api_key_file"), ("secret_key_env", "secret_key_file")):
             if isinstance(given, dict) and env in given and file in given:

@@ -73,7 +73,7 @@ def keyed_section(name: str, doc: str, keys: Mapping[str, Any], **config: Any) -
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
-    """Annotates a field that a file writes as `file_type`, whose validators make it what the field is."""
+    """Annotates a field that a file writes as `file_type`; that type's validators make the field's value."""
     return GetPydanticSchema(lambda _, handler: handler.generate_schema(file_type))
 
 

@@ -39,8 +39,8 @@ _SHOWN_CHARACTERS: Final = 60
 class ValueIssue:
     """What is wrong with the values of some rows.
 
-    `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown`
-    (shape (n,)) or, where that is None, from the source column.
+    `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown` (shape
+    (n,)) or, where that is None, from the source column.
     """
 
     code: str

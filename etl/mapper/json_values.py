@@ -159,7 +159,7 @@ def stable_type(values: pa.Array, role: str) -> pa.Array:
 
 
 def at_path(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
-    """What stands at the spec's path in each value; null where an object has no such part.
+    """The value at the spec's path in each value; null where an object has no such part.
 
     Objects in JSON give JSON values. Raises SourceError for a struct whose type has no such part.
     """

@@ -87,7 +87,7 @@ class Mapper:
             row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
                 missing = all_null([values[one.path] for one in self._ids])
-                missing &= ~row_issues.rows  # a bad id is told as such
+                missing &= ~row_issues.rows  # a bad id is reported as such
                 columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)

@@ -88,9 +88,8 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
         table = pa.Table.from_pandas(result.iloc[order], preserve_index=False)
         table.validate(full=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise _failure(
-            transform, batch, f"returned columns of mixed types, or of bad text: {error}"
-        ) from error
+        what = f"returned columns of mixed types, or of bad text: {error}"
+        raise _failure(transform, batch, what) from error
     # Nones alone have no type; text is the likeliest of other batches.
     arrays = [column.combine_chunks() for column in table.columns]
     typed = [array.cast(pa.string()) if pa.types.is_null(array.type) else array for array in arrays]
@@ -99,7 +98,7 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
 
 
 def _describe(error: BaseException) -> str:
-    """Type and message of an error from the job's code, whose message may itself fail."""
+    """Type and message of an error from the job's code; the type alone if its message can't be had."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - anything
@@ -122,7 +121,7 @@ def framed(row_range: RowRange, size: int = FRAME_ROWS) -> RowRange:
 
 
 def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
-    """Split or join consecutive batches of a file, the first of which begins a frame, into frames."""
+    """Split or join consecutive batches of a file into frames; the first batch begins a frame."""
     parts: list[Batch] = []
     for batch in batches:
         at = batch.first
@@ -150,7 +149,7 @@ def _frame_start(row: int, size: int) -> int:
 
 
 def join_batches(parts: list[Batch]) -> Batch:
-    """One batch of consecutive ones of a file, whose rows have the same columns."""
+    """Join consecutive batches of a file, with the same columns, to one."""
     if len(parts) == 1:
         return parts[0]
     runs = [part.runs for part in parts if part.runs is not None]

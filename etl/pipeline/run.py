@@ -16,7 +16,7 @@ from ..errors import EtlError, InterruptedRunError, SourceError, StateError, Usa
 from ..job.known_job import remember_job
 from ..job.spec import Job
 from ..model import Chunk
-from ..process import held
+from ..process import holding_signals
 from ..reader import Source
 from ..run_events import (
     Detailed,
@@ -182,7 +182,7 @@ class _Run:
             except (KeyboardInterrupt, asyncio.CancelledError):
                 status = "interrupted"
             finally:
-                with held():
+                with holding_signals():
                     summary = self._report_end(status)
         if summary.status == "interrupted":
             raise InterruptedRunError(

@@ -81,8 +81,8 @@ class CsvReader(FileReader):
     endings = CSV_ENDINGS
     text = True
 
-    def __init__(self, given: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
-        super().__init__(given, options)
+    def __init__(self, input_file: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
+        super().__init__(input_file, options)
         self._block = block
         self._csv = checked(options.csv)
         self._encoding = encoding_name(self._csv.encoding)
@@ -110,7 +110,7 @@ class CsvReader(FileReader):
         return pa.schema([(name, pa.string()) for name in self._layout.names])
 
     def total_rows(self) -> int | None:
-        """Return None, unless the file has no header: only reading tells."""
+        """Return None, as rows are only counted by reading; 0 for a file without a header."""
         return None if self._layout.names else 0
 
     def remark(self, names: Collection[str] = ()) -> str | None:
@@ -154,9 +154,11 @@ class CsvReader(FileReader):
             while (top := self._top_of(buffer.data, final=buffer.final)) is None:
                 if len(buffer.data) > decoding.MAX_RECORD:
                     if LINE_END.search(buffer.data) is None:
-                        raise self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
+                        raise self.input_file.error(
+                            ": the first line is longer than 32 MiB", "is it CSV at all?"
+                        )
                     hint = "if a quote in it is never closed, correct it"
-                    raise self.given.error(": the header is longer than 32 MiB", hint)
+                    raise self.input_file.error(": the header is longer than 32 MiB", hint)
                 buffer.grow()
         return top
 
@@ -174,10 +176,10 @@ class CsvReader(FileReader):
         first = mark_bad_bytes(data[begin:end]).decode()
         if MARK in first:
             what = ": the header is not in the encoding that the file should have"
-            raise self.given.error(what, "say the file's encoding, for example latin-1")
+            raise self.input_file.error(what, "say the file's encoding, for example latin-1")
         if "\0" in first:
             hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-            raise self.given.error(": the header holds NUL bytes, so this is not a CSV file", hint)
+            raise self.input_file.error(": the header holds NUL bytes, so this is not a CSV file", hint)
         if self._csv.header is None:
             size = line_end(data, end)
         below = list(filter(None, LINE_END.split(data[size : size + _HEADER_BLOCK])))[:_CHECKED_LINES]
@@ -194,7 +196,7 @@ class CsvReader(FileReader):
         if first and not dialect.is_sound(first.encode()):
             hint = "correct it; write a quote inside of quotes twice, or after the character of `csv.escape`"
             what = ": in the header a quote is never closed, or text follows a closing one"
-            raise self.given.error(what, hint)
+            raise self.input_file.error(what, hint)
         return list(map(self._substitution.as_meant, fields))
 
     # --- the rows ----------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ class CsvReader(FileReader):
                     if parsed is None or (parsed.whole and row + parsed.records > following):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
-                    raise self.given.error(f": the records after row {row} can't be separated")
+                    raise self.input_file.error(f": the records after row {row} can't be separated")
                 stop = row + parsed.records
                 share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
                 self.note_read(stop - 1, share * position[0])
@@ -234,7 +236,7 @@ class CsvReader(FileReader):
                 buffer.take(records.end)
 
     def _chunks(self, size: int, position: list[int]) -> Generator[bytes, None, None]:
-        with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
+        with closing(text_chunks(self.input_file, self._encoding, size, position, returns=True)) as chunks:
             yield from map(self._substitution.replace, chunks)
 
     def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
@@ -249,7 +251,7 @@ class CsvReader(FileReader):
                 return records
             if full:
                 what = f": row {row} is longer than 32 MiB"
-                raise self.given.error(what, "its line never ends: is it CSV at all?")
+                raise self.input_file.error(what, "its line never ends: is it CSV at all?")
             size *= 2
             if len(buffer.data) < size:
                 buffer.grow()

@@ -145,8 +145,8 @@ class CsvDialect:
     def _end_by_quotes(self, data: bytes, end: int, *, final: bool) -> int:
         """The end of the last whole record, if all quotes before `end` are clear; else 0.
 
-        They are if each opens, closes or is doubled, or if none of them opens a field. Quotes open and
-        close in turns, so their order shows what each must be, and its neighbour whether it is.
+        They are if each opens, closes or is doubled, or if none of them opens a field. Quotes open and close
+        in turns, so their order shows what each must be, and its neighbour whether it is.
         """
         codes = np.frombuffer(data, np.uint8, end)
         quotes = np.flatnonzero(codes == ord(self.quote))

@@ -1,7 +1,7 @@
 """Which files a location names, and which reader reads each.
 
 A location is one file, a folder or a pattern; its files come in a stable order. The first bytes of a file
-tell its reader and, where they don't, the end of its name. A new format is a `FileReader` and an entry in
+decide its reader; if they don't, the end of its name. A new format is a `FileReader` and an entry in
 `READERS`.
 """
 

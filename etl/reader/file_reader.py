@@ -100,9 +100,9 @@ class FileReader:
     read_so_far: tuple[int, int] = (0, 0)
     nbytes: int | None = None
 
-    def __init__(self, given: InputFile, options: ReadOptions) -> None:
-        self.given = given
-        self.name = given.name
+    def __init__(self, input_file: InputFile, options: ReadOptions) -> None:
+        self.input_file = input_file
+        self.name = input_file.name
         self.options = options
 
     def schema(self) -> pa.Schema:
@@ -146,11 +146,11 @@ class FileReader:
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""
-        return ends_digest(self.given)
+        return ends_digest(self.input_file)
 
     def content(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes that are all of the content; not for what can be read only once."""
-        with source_errors(self.name), closing(self.given.open()) as stream:
+        with source_errors(self.name), closing(self.input_file.open()) as stream:
             yield from iter(lambda: stream.read(HEAD), b"")
 
     def batch(self, first: int, rows: pa.RecordBatch, rejects: Sequence[Reject] = ()) -> Batch:

@@ -1,4 +1,4 @@
-"""Where the bytes of a source come from: stored files and pipes, what goes wrong with them, their digests."""
+"""Files that bytes are read from: local files, pipes and temporary copies, with their errors and digests."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def never() -> bool:
 def source_errors(name: str, position: str = "") -> Iterator[None]:
     """Raise SourceError for any error of pyarrow or the system with the file called `name`.
 
-    `position` tells where reading was, e.g. `after row 12`.
+    `position` is where in the file, e.g. `after row 12`.
     """
     try:
         yield
@@ -131,7 +131,7 @@ class InputFile:
         """Begin to fetch those files that are read after this one."""
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
-        """Yield a stream for each part, of which these ranges are read until the next one is asked for."""
+        """Yield a stream for each part; only its ranges are read before the next part is asked for."""
         for _ in parts:
             with closing(self.open()) as stream:
                 yield stream

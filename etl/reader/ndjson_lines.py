@@ -1,7 +1,7 @@
 """What lines of NDJSON and of reject files hold: the object in each, and its values as those of columns.
 
 A block of lines that pyarrow reads exactly is not read line by line. The rows of a reject file are read as
-they were read from their first source, which a reject's `origin` tells. Typed values come out of it if the
+they were read from their first source, which the reject's `origin` names. Typed values come out of it if the
 line has them as they were; an edited value is one of the column's type if it can be, and else what it is in
 JSON.
 """

@@ -68,11 +68,11 @@ class NdjsonReader(FileReader):
     open_columns = True
 
     def __init__(
-        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
+        self, input_file: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
     ) -> None:
-        super().__init__(given, options)
+        super().__init__(input_file, options)
         self._block = block
-        self._scanned_bytes = scanned if given.repeatable else HEAD // 2
+        self._scanned_bytes = scanned if input_file.repeatable else HEAD // 2
         self._partly = False  # scanned
         head = next((block.data for block in self._blocks() if block.size), b"").lstrip()
         refuse_other_json(self.name, head)
@@ -91,7 +91,7 @@ class NdjsonReader(FileReader):
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that no row has. Reads beyond the scanned part, but not in a pipe."""
         left = [name for name in names if name not in self._scan.columns]
-        if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
+        if not left or not (self._partly or self._scan.forgotten) or not self.input_file.repeatable:
             return left
         for block in self._blocks():
             for line in self._lines(block):
@@ -140,11 +140,11 @@ class NdjsonReader(FileReader):
 
     def _blocks(self) -> Generator[LineBlock, None, None]:
         rows, position = 0, [0]
-        with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
+        with closing(text_chunks(self.input_file, "utf-8", self._block, position)) as chunks:
             for data in chunks:
                 if len(data) > decoding.MAX_RECORD and not data.endswith(b"\n"):
                     what = f": row {rows + 1} is longer than 32 MiB"
-                    raise self.given.error(what, "NDJSON has one object a line")
+                    raise self.input_file.error(what, "NDJSON has one object a line")
                 block = block_of(data)
                 rows += block.size
                 self.note_read(rows, position[0])

@@ -3,10 +3,10 @@
 Typed from the pages below and shared with nothing else, so that a wrong constant in the rest of `etl` is
 noticed here. `tests/sandbox/test_agreement.py` holds both sides against what the pages say.
 
-Identify: https://amplitude.com/docs/apis/analytics/identify
-Batch: https://amplitude.com/docs/apis/analytics/batch-event-upload
-HTTP V2: https://amplitude.com/docs/apis/analytics/http-v2
-User Profile: https://amplitude.com/docs/apis/analytics/user-profile
+Identify: https://amplitude.com/docs/apis/analytics/identify Batch:
+https://amplitude.com/docs/apis/analytics/batch-event-upload HTTP V2:
+https://amplitude.com/docs/apis/analytics/http-v2 User Profile:
+https://amplitude.com/docs/apis/analytics/user-profile
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict
 def _merge_updates(
     device: list[Update], user: list[Update], device_has: Mapping[str, Json], user_has: Mapping[str, Json]
 ) -> list[Update]:
-    """Put what a device gathered before what its user did; a value is that of whom it was taken from."""
+    """Merge a device's updates before its user's; of a property, those of the profile that gave its value."""
     taken = device_has.keys() - user_has.keys()
     own = user_has.keys() | set[str]().union(*(before for _, _, before in user)) - taken
     return [

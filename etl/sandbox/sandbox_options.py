@@ -151,20 +151,19 @@ Seconds: TypeAlias = Annotated[
 class SandboxOptions:
     """What the sandbox imitates, which limits it has and how it misbehaves. Wrong values raise ValueError.
 
-    `port` 0 takes a free one. An empty `api_keys` or `secret_keys` takes any key that isn't empty;
-    `echo_key` repeats a refused key in the answer. `max_bytes` counts a form as it came over the wire, and
-    the JSON of `/2/httpapi` unpacked; `max_batch_bytes` that of `/batch`. Rates are per second and None means
-    no limit; one user's rate is averaged over `user_window` seconds, and its updates above
-    `user_updates_per_hour` are dropped while the answer says success. `retry_after` (seconds) is put on every
-    429. Requests with one of `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one
-    of `poison_users`, or one of `poison_texts` in their JSON text, get `poison_status`. Events of
-    `quota_users` get a 429 and those of `silenced_users` a 400. `offenders` are the events that a 400 names,
-    `ingested` those that `events_ingested` counts. Of `/identify` no page says whether it takes gzip, the
-    form field `options` (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does
-    with an array in which an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`.
-    `latency` is in seconds. `sink` reads bodies and looks at
-    nothing. `record` remembers every request in memory, `journal` appends them to a file. `memory` keeps
-    profiles in memory, and not in a temporary file.
+    `port` 0 takes a free one. An empty `api_keys` or `secret_keys` takes any key that isn't empty; `echo_key`
+    repeats a refused key in the answer. `max_bytes` counts a form as it came over the wire, and the JSON of
+    `/2/httpapi` unpacked; `max_batch_bytes` that of `/batch`. Rates are per second and None means no limit;
+    one user's rate is averaged over `user_window` seconds, and its updates above `user_updates_per_hour` are
+    dropped while the answer says success. `retry_after` (seconds) is put on every 429. Requests with one of
+    `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one of `poison_users`, or one
+    of `poison_texts` in their JSON text, get `poison_status`. Events of `quota_users` get a 429 and those of
+    `silenced_users` a 400. `offenders` are the events that a 400 names, `ingested` those that
+    `events_ingested` counts. Of `/identify` no page says whether it takes gzip, the form field `options`
+    (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does with an array in which
+    an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`. `latency` is in
+    seconds. `sink` reads bodies and looks at nothing. `record` remembers every request in memory, `journal`
+    appends them to a file. `memory` keeps profiles in memory, and not in a temporary file.
     """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -103,8 +103,8 @@ class TokenBucket:
     def take(self, tokens: int) -> bool:
         """Take all the tokens or none.
 
-        A full bucket serves any number and goes into debt, or a request above one second's worth
-        could never pass.
+        A full bucket serves any number and goes into debt, or a request above one second's worth could never
+        pass.
         """
         if self._rate is None:
             return True
@@ -185,8 +185,8 @@ class RequestRecord:
 
     `received` is in seconds since the epoch; `sha256` is the hex digest of the body as it came, and `size`
     its bytes. `identifications` counts what was in it, for the event APIs events of any type. `status` is
-    None where no whole answer was given. `reason` is why the answer isn't success, `fault` what was done
-    to the request on purpose.
+    None where no whole answer was given. `reason` is why the answer isn't success, `fault` what was done to
+    the request on purpose.
     """
 
     path: str
@@ -264,8 +264,8 @@ class OpenRequest:
 class RequestsInFlight:
     """The requests under way.
 
-    Requests are compared over their whole time, since a quick server reads the second of two only when
-    it is through with the first.
+    Requests are compared over their whole time, since a quick server reads the second of two only when it is
+    through with the first.
     """
 
     def __init__(self) -> None:

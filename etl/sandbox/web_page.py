@@ -46,9 +46,9 @@ _SHORT: Final = 80  # characters
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What `propsync try` tells the page: what it did, in lines, the command for the real thing, and rows.
+    """What `propsync try` shows on the page: a title, lines about what it did, the command of a real run.
 
-    `rows` has values of the file by user, and in them by column.
+    `rows` has the values of the file by user and column.
     """
 
     title: str

@@ -67,7 +67,7 @@ def test_a_file_can_be_read_from_a_copy_under_its_name(tmp_path: Path) -> None:
     source = open_source([path])
     assert source.path(0) == path.resolve()
     assert open_source([TABLE]).path(0) is None
-    kept = source.kept(0, copy)
+    kept = source.reading_from(0, copy)
     assert kept.files[0].name == str(path)
     assert rows_of(kept.read(RowRange(0))) == {1: {"id": "user-2"}}
 
@@ -79,7 +79,7 @@ def test_equal_content_has_an_equal_digest(tmp_path: Path) -> None:
     assert digests[0] == digests[1] is not None
     assert digests[2] not in (digests[3], None)
     assert digests[4] is None
-    assert [source.weight(file) is None for file in range(5)] == [False, False, False, False, True]
+    assert [source.digest_bytes(file) is None for file in range(5)] == [False, False, False, False, True]
     assert source.digest(0, lambda: True) is None
     first.write_text("id\nuser-2\n")
     assert source.digest(0) is None

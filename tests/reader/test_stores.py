@@ -388,7 +388,7 @@ def test_no_thread_is_left_once_all_is_fetched(store: MemoryStore) -> None:
         store.put(f"b/in/{number}.csv", CSV[:400_000])
     source = open_source(["s3://b/in"])
     store.delay = 0.2
-    stored = source._entries[0].reader.given
+    stored = source._entries[0].reader.input_file
     assert stored is not None
     stored.read_ahead()
     assert [thread for thread in threading.enumerate() if thread.name == "store"]
@@ -419,7 +419,7 @@ def test_rows_do_not_depend_on_what_is_kept_and_what_fails(
         source = open_source(["s3://b/in"])
         count = sum(batch.rows.num_rows for file in range(len(sizes)) for batch in batches(source, file))
     assert count == expected
-    assert sum(len(data) for _, data in client.kept.values()) <= kept
+    assert sum(len(data) for _, data in client.cached.values()) <= kept
 
 
 @pytest.mark.parametrize(("ending", "data"), [("csv", CSV[:400_000]), ("parquet", parquet(20_000, 5_000))])

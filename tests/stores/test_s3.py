@@ -69,7 +69,7 @@ FILES = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is silent for a second is tried again at once."""
-    monkeypatch.setattr("etl.reader.stores._SILENCE", 1.0)
+    monkeypatch.setattr("etl.reader.stores._TIMEOUT", 1.0)
     monkeypatch.setattr(
         Store.__init__, "__defaults__", ((0.0, 0.0, 0.0), *(Store.__init__.__defaults__ or ())[1:])
     )
