@@ -23,10 +23,10 @@ Integers: TypeAlias = NDArray[np.int64]
 # Seconds since 1970-01-01, and whether each text is a time; shape (n,) each.
 Instants: TypeAlias = tuple[Integers, NDArray[np.bool_]]
 
-SECONDS_PER_DAY: Final = 86_400
+_SECONDS_PER_DAY: Final = 86_400
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
-FIRST_SECOND: Final = FIRST_DAY * SECONDS_PER_DAY
-LAST_SECOND: Final = LAST_DAY * SECONDS_PER_DAY + SECONDS_PER_DAY - 1
+FIRST_SECOND: Final = FIRST_DAY * _SECONDS_PER_DAY
+LAST_SECOND: Final = LAST_DAY * _SECONDS_PER_DAY + _SECONDS_PER_DAY - 1
 
 _AHEAD: Final = r"(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?"  # of UTC
 _ZONE: Final = rf"(?P<zone>[Zz]|(?i:UTC|GMT)|{_AHEAD})"
@@ -108,7 +108,7 @@ def to_utc(local: Integers, zone: str) -> Instants:
     times = pa.array(local).cast(pa.timestamp("s"))
     utc = pc.assume_timezone(times, zone, ambiguous="earliest", nonexistent="latest").cast(pa.int64())
     seconds: Integers = utc.to_numpy(zero_copy_only=False)
-    return seconds, (to_local(seconds, zone) == local) | (local % SECONDS_PER_DAY == 0)
+    return seconds, (to_local(seconds, zone) == local) | (local % _SECONDS_PER_DAY == 0)
 
 
 def to_local(utc: Integers, zone: str) -> Integers:
@@ -151,7 +151,7 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     ahead = numbers.get("hours", zero) * 3600 + numbers.get("minutes", zero) * 60
     valid = (year > 0) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= next_month - first_day)
     valid &= (hour < 24) & (minute < 60) & (second < 60)
-    written = (first_day + day - 1) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
+    written = (first_day + day - 1) * _SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     if local and zone is None:
         return written, valid
     utc = written - np.where(behind, -ahead, ahead)
@@ -186,7 +186,7 @@ def _read_format(texts: pa.Array, format_: str, zone: str | None) -> Instants:
         except (ValueError, re.error):
             continue
         since = (time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)) - epoch
-        seconds[row] = since.days * SECONDS_PER_DAY + since.seconds
+        seconds[row] = since.days * _SECONDS_PER_DAY + since.seconds
         valid[row], has_zone[row] = True, time.tzinfo is not None
     return _in_zone((seconds, valid), has_zone, zone)
 

@@ -23,7 +23,7 @@ from ..text import counted
 from .facts import ReadProgress, SourceFacts, read_facts
 
 # The likeliest options, and what a user should know of them.
-Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
+_Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _LINES: Final = 2000
 _BYTES: Final = 1 << 20
@@ -83,7 +83,7 @@ def read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> R
 # --- what the first lines say ----------------------------------------------------------------------------
 
 
-def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
+def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> _Guess:
     """The likeliest options by the first lines of the first CSV file, and what a user should know of them.
 
     Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all lines that
@@ -168,7 +168,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 # --- delimiter and header --------------------------------------------------------------------------------
 
 
-def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> Guess:
+def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> _Guess:
     """The options with the delimiter, the lines to skip and the names of a missing header."""
 
     def names_with(options: CsvOptions) -> tuple[list[str], bool]:
@@ -217,7 +217,7 @@ def _delimiter(lines: Sequence[str]) -> str | None:
     return max(found)[3] if found else None
 
 
-def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> Guess:
+def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> _Guess:
     """The options with names for columns where the header is a row like those after it."""
     rows = [line.split(options.delimiter or ",") for line in lines[1:50]]
     for place, name in enumerate(names):

@@ -33,13 +33,13 @@ from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
-Verb: TypeAlias = Literal[StepWord, "prefix", "replace", "date_format"]
+_StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
+_Verb: TypeAlias = Literal[_StepWord, "prefix", "replace", "date_format"]
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 # What a spec is for: an id, another field, the time or a group of the identification, or an operator.
 SpecRole: TypeAlias = Literal["id", "field", "time", "group"] | str
 
-STEP_WORDS: Final[tuple[StepWord, ...]] = get_args(StepWord)
+STEP_WORDS: Final[tuple[_StepWord, ...]] = get_args(_StepWord)
 # What an editor takes a plain scalar for.
 _SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
 _STRING_TYPES: Final = ("string", "number", "integer", "boolean", "date", "datetime")
@@ -85,7 +85,7 @@ class Step:
 
     # `prefix` has a string in `argument`. `replace` has `pairs` (from, to), used one after the other: `from`
     # becomes `to` wherever it stands in the value. `date_format` has `formats`; the first that fits counts.
-    verb: Verb
+    verb: _Verb
     argument: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
@@ -117,7 +117,9 @@ def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
 _CASES: Final = {"lower": str.lower, "upper": str.upper}
 _StepEntry: TypeAlias = Annotated[
     Step,
-    written_as(Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=StepWord | StepArgument)]),
+    written_as(
+        Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=_StepWord | StepArgument)]
+    ),
 ]
 
 

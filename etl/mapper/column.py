@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from ..arrow.layout import FieldPath
     from ..job.column_spec import ColumnSpec
 
-NOT_A_WORD: Final = "{} is none of the texts in `values`"
+_NOT_A_WORD: Final = "{} is none of the texts in `values`"
 # Pairs of a word and the JSON text that it stands for.
 Words: TypeAlias = tuple[tuple[str, str], ...]
-Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
+_Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Column:
 
     path: FieldPath
     name: str
-    role: Role
+    role: _Role
     spec: ColumnSpec
 
     @classmethod
     def at(cls, path: FieldPath, spec: ColumnSpec) -> Column:
         """The spec at a path of the identification, in its role there."""
-        role: Role = KEY_ROLES.get(path[0], "field")
+        role: _Role = KEY_ROLES.get(path[0], "field")
         if path[0] == "user_properties":
             role = "list" if path[1] in LIST_OPERATORS else "value"
         return cls(path, path[0], role, spec)
@@ -281,7 +281,7 @@ def read_words(texts: pa.Array, words: Words) -> ColumnValues:
     known, meant = word_tables(words)
     places = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=known)
     unknown = pc.and_not(texts.is_valid(), places.is_valid())
-    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD))
+    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, _NOT_A_WORD))
 
 
 @lru_cache(maxsize=256)

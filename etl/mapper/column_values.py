@@ -28,10 +28,10 @@ TooLong: TypeAlias = Literal["reject", "truncate"]
 
 STRING_TOO_LONG: Final = f"{{}} has more than {MAX_STRING_LENGTH} characters"
 LIST_TOO_LONG: Final = f"the strings of {{}} have more than {MAX_STRING_LENGTH} characters together"
-TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
+_TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
 
-MOST_FAULTS: Final = 100  # of one row
+_MOST_FAULTS: Final = 100  # of one row
 _SHOWN_CHARACTERS: Final = 60
 
 
@@ -168,7 +168,7 @@ def count_groups(values: pa.Array) -> ColumnValues:
     if not is_list(values.type):
         return ColumnValues(values)
     many = pc.greater(pc.list_value_length(values), MAX_GROUP_VALUES)
-    return ColumnValues(values, issues_of("too_many_groups", many, TOO_MANY_GROUPS))
+    return ColumnValues(values, issues_of("too_many_groups", many, _TOO_MANY_GROUPS))
 
 
 # --- what issues do to rows ------------------------------------------------------------------------------
@@ -192,12 +192,12 @@ class RowIssues:
             self.rows |= issue.rows
 
     def faults(self) -> Iterator[tuple[int, tuple[RowFault, ...]]]:
-        """Every row with an issue and its faults, ascending by row; at most MOST_FAULTS of each."""
+        """Every row with an issue and its faults, ascending by row; at most _MOST_FAULTS of each."""
         found: dict[int, list[RowFault]] = {row: [] for row in np.flatnonzero(self.rows).tolist()}
         for column, prefix, issue, source in self._issues:
             shown = source if issue.shown is None else issue.shown
             for row in np.flatnonzero(issue.rows).tolist():
-                if len(found[row]) < MOST_FAULTS:
+                if len(found[row]) < _MOST_FAULTS:
                     value = "" if shown is None else quote_value(shown, row)
                     reason = f"{prefix}: {issue.message.replace('{}', value)}"
                     found[row].append(RowFault(column, issue.code, reason, value))

@@ -1,6 +1,6 @@
 """The job's own transform: rows through a function on DataFrames, without losing track of their places.
 
-A frame is the readable rows among `FRAME_ROWS` rows of a file, counted from its first. What a function makes
+A frame is the readable rows among `_FRAME_ROWS` rows of a file, counted from its first. What a function makes
 of a row may depend on the frame. So a resumed run gives it the whole frame again, and drops committed rows.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Transform: TypeAlias = "Callable[[pd.DataFrame], pd.DataFrame]"
 
-FRAME_ROWS: Final = 8192
+_FRAME_ROWS: Final = 8192
 
 
 def load_transform(reference: str, folder: Path) -> Transform:
@@ -114,13 +114,13 @@ def _failure(transform: Transform, batch: Batch, what: str) -> TransformError:
     return TransformError(f"the job's transform {name} {what} ({place})", hint=hint)
 
 
-def framed(row_range: RowRange, size: int = FRAME_ROWS) -> RowRange:
+def framed(row_range: RowRange, size: int = _FRAME_ROWS) -> RowRange:
     """The range of all frames that have rows of the range."""
     stop = None if row_range.stop is None else _frame_start(row_range.stop + size - 1, size)
     return RowRange(row_range.file, _frame_start(row_range.first, size), stop)
 
 
-def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
+def frames(batches: Iterable[Batch], size: int = _FRAME_ROWS) -> Iterator[Batch]:
     """Split or join consecutive batches of a file into frames; the first batch begins a frame."""
     parts: list[Batch] = []
     for batch in batches:

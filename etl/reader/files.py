@@ -26,7 +26,7 @@ except ImportError:  # there is none for this kind of processor
     from zlib import crc32
 
 HEAD: Final = 1 << 20
-SNIFFED: Final = 1 << 12
+_SNIFFED: Final = 1 << 12
 _END: Final = 1 << 16
 
 _AGAIN: Final = "copy or export it again"
@@ -109,7 +109,7 @@ class InputFile:
     def sniff(self) -> bytes:
         """Return its first 4 KiB, uncompressed."""
         with source_errors(self.name), closing(self.unpacked()) as stream:
-            return read_fully(stream, SNIFFED)
+            return read_fully(stream, _SNIFFED)
 
     def state(self) -> tuple[int | None, int | None]:
         """Return its size in bytes and its time of change in ns since the epoch, as far as they are known."""
@@ -292,7 +292,7 @@ def ends_digest(file: InputFile) -> str:
     """Return a hex digest over the first and last 64 KiB; of a pipe, which may be slow, over the first 4."""
     digest = hashlib.blake2b(digest_size=16)
     with source_errors(file.name), closing(file.open()) as stream:
-        digest.update(read_fully(stream, _END if file.repeatable else SNIFFED))
+        digest.update(read_fully(stream, _END if file.repeatable else _SNIFFED))
         if isinstance(file, StoredFile):
             stream.seek(max(0, stream.size() - _END))
             digest.update(read_fully(stream, _END))

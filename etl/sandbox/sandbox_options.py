@@ -30,10 +30,10 @@ from .api_rules import (
 )
 
 # When a fault strikes: before the request is applied, after it, or either.
-Moment: TypeAlias = Literal["before", "after", "either"]
+_Moment: TypeAlias = Literal["before", "after", "either"]
 
 # Kinds that aren't a status, each with its moment by default.
-FAULT_KINDS: Final[Mapping[str, Moment]] = {
+FAULT_KINDS: Final[Mapping[str, _Moment]] = {
     "reset": "either",
     "stall": "either",
     "truncate": "after",
@@ -80,7 +80,7 @@ class FaultRule:
     """A kind of fault and its share of requests; `kind` is a status from 400 to 599 or one of FAULT_KINDS."""
 
     kind: str
-    moment: Moment
+    moment: _Moment
     probability: float
 
     def __str__(self) -> str:
@@ -100,18 +100,18 @@ def parse_fault(text: str) -> FaultRule:
     return FaultRule(kind, moment, probability)
 
 
-def parse_kind(text: str) -> tuple[str, Moment]:
+def parse_kind(text: str) -> tuple[str, _Moment]:
     """Read the part of a fault before the colon. Raises SandboxError."""
     found = _NAME.fullmatch(text)
     if found is None or not (found["kind"].isdigit() or found["kind"] in FAULT_KINDS):
         kinds = ", ".join(FAULT_KINDS)
         hint = f"give a status from 400 to 599, or one of {kinds}; -before or -after may follow"
         raise SandboxError(f'there is no fault "{text}"', hint=hint)
-    moment: Moment = "after" if found["moment"] == "after" else "before"
+    moment: _Moment = "after" if found["moment"] == "after" else "before"
     return found["kind"], moment if found["moment"] else _usual_moment(found["kind"])
 
 
-def _usual_moment(kind: str) -> Moment:
+def _usual_moment(kind: str) -> _Moment:
     if kind.isdigit():
         return "either" if int(kind) in _AMBIGUOUS_STATUSES else "before"
     return FAULT_KINDS[kind]
@@ -136,12 +136,14 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
 
 
 Offenders: TypeAlias = Literal["all", "first", "none"]
-Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
+_Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
-Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
+_Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
 # Of JSON these are arrays.
 Names: TypeAlias = Annotated[frozenset[str], Strict(False)]
-Rule: TypeAlias = Annotated[FaultRule, BeforeValidator(lambda r: parse_fault(r) if isinstance(r, str) else r)]
+_Rule: TypeAlias = Annotated[
+    FaultRule, BeforeValidator(lambda r: parse_fault(r) if isinstance(r, str) else r)
+]
 Seconds: TypeAlias = Annotated[
     float, Field(ge=0), BeforeValidator(lambda s: parse_latency(s) if isinstance(s, str) else s)
 ]
@@ -174,10 +176,10 @@ class SandboxOptions:
     max_bytes: Count = MOST_IDENTIFY_BYTES
     max_events: Count = MOST_EVENTS
     max_batch_bytes: Count = MOST_BATCH_BYTES
-    requests_per_second: Rate = None
-    identifications_per_second: Rate = None
-    reads_per_minute: Rate = None
-    user_updates_per_second: Rate = None
+    requests_per_second: _Rate = None
+    identifications_per_second: _Rate = None
+    reads_per_minute: _Rate = None
+    user_updates_per_second: _Rate = None
     user_window: Annotated[float, Field(gt=0)] = THROTTLE_WINDOW_SECONDS
     user_updates_per_hour: Count | None = None
     retry_after: Seconds | None = None
@@ -192,12 +194,12 @@ class SandboxOptions:
     ingested: Literal["all", "new", "none"] = "all"
     identify_gzip: bool = False
     identify_min_id_length: bool = False
-    identify_insert_id: Taking = "ignore"
-    identify_time: Taking = "ignore"
-    clear_all: Taking = "obey"
+    identify_insert_id: _Taking = "ignore"
+    identify_time: _Taking = "ignore"
+    clear_all: _Taking = "obey"
     bad_item: Literal["refuses_all", "refused_alone", "skipped"] = "refuses_all"
     cleared_by: Literal["empty", "null"] | None = None
-    faults: Annotated[tuple[Rule, ...], Strict(False), AfterValidator(_check_shares)] = ()
+    faults: Annotated[tuple[_Rule, ...], Strict(False), AfterValidator(_check_shares)] = ()
     latency: Seconds = 0.0
     seed: int = 0
     sink: bool = False

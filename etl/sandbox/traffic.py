@@ -18,7 +18,7 @@ from .api_rules import INSERT_ID_SECONDS, RequestRefusedError
 from .profiles import MapStore, StoredMap, UserKey
 from .sandbox_options import SandboxError, SandboxOptions
 
-MOST_RECENT: Final = 50  # requests that the page shows
+_MOST_RECENT: Final = 50  # requests that the page shows
 _HOUR_SECONDS: Final = 3600.0
 # The kind of id that an insert_id belongs to, that id, and the insert_id.
 InsertKey: TypeAlias = tuple[str, str, str]
@@ -207,7 +207,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         """Open the file to append to it. Raises SandboxError."""
         self.records: list[RequestRecord] = []
-        self.recent: deque[RequestRecord] = deque(maxlen=MOST_RECENT)
+        self.recent: deque[RequestRecord] = deque(maxlen=_MOST_RECENT)
         try:
             # Unbuffered, so that a reader of the file sees every answered request.
             self._file = None if path is None else path.open("ab", buffering=0)
