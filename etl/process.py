@@ -20,9 +20,6 @@ Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 # Two during the start are a repeated request to stop; after more, the end can't be reported any more.
 _PATIENCE: Final = 2
-# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (32 MiB is the most it takes) and M_ARENA_MAX of glibc's malloc.h; other
-# systems have neither the function nor the habit.
-_MALLOC_OPTIONS: Final = ((-1, 18 << 20), (-3, 32 << 20), (-8, 1))
 
 _early: list[int] = []  # signals that came before `release_signals`
 
@@ -105,6 +102,10 @@ def _wait_for_release(number: int, _frame: FrameType | None) -> None:
 
 
 # --- what is set up before numpy, Arrow and pandas are imported -------------------------------------------
+
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (32 MiB is the most it takes) and M_ARENA_MAX of glibc's malloc.h; other
+# systems have neither the function nor the habit.
+_MALLOC_OPTIONS: Final = ((-1, 18 << 20), (-3, 32 << 20), (-8, 1))
 
 
 def configure_allocation() -> None:

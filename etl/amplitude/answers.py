@@ -28,14 +28,7 @@ _MOST_LINES: Final = 10  # a text with more is a page of something, not a messag
 MOST_WAIT: Final = 3600.0  # seconds; nobody means more by a Retry-After
 # Shorter ones would make holes in ordinary words; none that is worth keeping is so short.
 _SHORTEST_SECRET: Final = 4
-_MOST_FAULTS: Final = 5  # of one event
-_MOST_FIELD: Final = 60  # characters of a field's name
 
-_FAULTS: Final = {
-    "events_with_invalid_fields": "invalid value in",
-    "events_with_missing_fields": "missing",
-    "events_with_invalid_id_lengths": "wrong length of",
-}
 _UNREADABLE: Final = "\ufffd"  # stands for a byte that is not UTF-8
 _BOM: Final = b"\xef\xbb\xbf"
 # The message and nothing else, perhaps with the key repeated behind it.
@@ -144,6 +137,14 @@ def _moment(date: str) -> float | None:
 
 
 # --- JSON ------------------------------------------------------------------------------------------------
+
+_MOST_FAULTS: Final = 5  # of one event
+_MOST_FIELD: Final = 60  # characters of a field's name
+_FAULTS: Final = {
+    "events_with_invalid_fields": "invalid value in",
+    "events_with_missing_fields": "missing",
+    "events_with_invalid_id_lengths": "wrong length of",
+}
 
 
 @dataclass(frozen=True, slots=True)

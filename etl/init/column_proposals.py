@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
+from ..job.scalars import in_quotes, quoted
 from ..text import counted
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
-from .type_proposals import ProposedType, in_quotes
+from .type_proposals import ProposedType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +32,6 @@ _TOO_MANY: Final = 0.2  # of the values do not fit what the first ones were
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
 _NEVER_PLAIN: Final = frozenset({"card", "secret", "national"})
-_WIDTH: Final = 110
-_BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
-# What some YAML reader takes for something other than text.
-_MISREAD: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +228,8 @@ def column_type(facts: ColumnFacts) -> ProposedType:
 
 # --- as YAML ---------------------------------------------------------------------------------------------
 
+_WIDTH: Final = 110
+
 
 def property_line(line: PropertyLine) -> str:
     """A property's line of the job file, with its note beside it, or above where it is too long."""
@@ -265,11 +263,6 @@ def spec_text(spec: ColumnSpec) -> str:
     if spec.nulls:
         parts.append(f"nulls: [{', '.join(map(in_quotes, spec.nulls))}]")
     return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
-
-
-def quoted(text: str) -> str:
-    """The text as a YAML scalar, in quotes only where it needs them."""
-    return text if _BARE.fullmatch(text) and text.lower() not in _MISREAD else in_quotes(text)
 
 
 def comment(text: str, indent: int = 0) -> str:

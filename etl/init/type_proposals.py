@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
+from ..job.scalars import in_quotes
 from ..text import counted
 from .names import is_code, is_time
 from .recognisers import (
@@ -291,15 +292,6 @@ def hardly_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     shown = f"{bad:,} of {counted(sample.total, 'value')} {are}, e.g. {in_quotes(word[:40])}"
     nearly = replace(plain, type="number", invalid="skip")
     return ProposedType(plain, "text", f"{clipped(sample.name)} stays text: {shown}.", nearly)
-
-
-def in_quotes(text: str) -> str:
-    """The text as a double-quoted YAML scalar; PyYAML would leave signs in it that turn text around."""
-    signs = []
-    for sign in text:
-        escaped = f"\\{sign}" if sign in '"\\' else sign.encode("unicode_escape").decode()
-        signs.append(sign if sign.isprintable() and sign not in '"\\' else escaped)
-    return f'"{"".join(signs)}"'
 
 
 def _best_style(sample: Sample) -> tuple[str, int]:

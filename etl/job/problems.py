@@ -29,8 +29,6 @@ DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
 _MAX_COMPARED: Final = 80  # characters; a longer word is not a misspelling of a known one
 _MIN_BEGINNING: Final = 3  # characters of a word that was cut short
 _MAX_SHOWN: Final = 60
-_MAX_LISTED: Final = 10
-_MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
 # Of a file with more problems nobody reads the suggestions, and they take time.
 _MAX_SUGGESTIONS: Final = 100
 _SECRET: Final = re.compile("apikey(?!env$|file$)|secret|password|token|writekey|^key$")
@@ -205,6 +203,9 @@ def _end(details: ErrorDetails) -> str:
 
 
 # --- the columns of the source ---------------------------------------------------------------------------
+
+_MAX_LISTED: Final = 10
+_MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
 
 
 def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:

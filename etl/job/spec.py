@@ -67,7 +67,6 @@ _FINGERPRINT_VERSION: Final = 1
 _SENDS_NOTHING: Final = {
     *("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines", "digest")
 }
-_NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 
 
 _Part = TypeVar("_Part")
@@ -261,6 +260,8 @@ def _meaning(job: Job) -> dict[str, Any]:
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------
+
+_NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 
 
 def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:

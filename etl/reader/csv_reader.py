@@ -41,8 +41,6 @@ from .files import InputFile, source_errors
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
-REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
-_EXTRA: Final = "extra fields"
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
@@ -277,6 +275,9 @@ class CsvReader(FileReader):
 
 
 # --- records that are no rows ----------------------------------------------------------------------------
+
+REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
+_EXTRA: Final = "extra fields"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,6 @@ SENTINEL: Final = uuid.uuid4().hex
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _LINE: Final = re.compile(rb"[^\r\n]*+")
 _CR, _LF = ord("\r"), ord("\n")
-# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
-_ESCAPED: Final = "\ufdd0"
-_OWN: Final = "\ufdd1"
-_SEPARATOR: Final = "\x1f"
-_LETTERS: Final = "eqwabdfghijk"
 
 
 class BadLine(NamedTuple):
@@ -209,6 +204,12 @@ def _last_line_end(data: bytes, before: int) -> int:
 
 
 # --- what pyarrow can't read -----------------------------------------------------------------------------
+
+# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
+_ESCAPED: Final = "\ufdd0"
+_OWN: Final = "\ufdd1"
+_SEPARATOR: Final = "\x1f"
+_LETTERS: Final = "eqwabdfghijk"
 
 
 class Substitution:

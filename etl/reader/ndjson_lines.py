@@ -37,15 +37,7 @@ from .file_reader import excerpt
 
 Row = dict[str, Any]
 
-INT64: Final = range(-(1 << 63), 1 << 63)
 _LONG: Final = 16  # digits; a whole number that a float doesn't hold has at least so many
-_DEEP: Final = 200
-_WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
-_HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
-_REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
-_OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
-_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
-_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -134,6 +126,10 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
 
 # --- the object in a line --------------------------------------------------------------------------------
 
+_HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
+_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
+_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
+
 
 class JsonLine(NamedTuple):
     """The object in a line that isn't blank, or why there is none.
@@ -210,6 +206,10 @@ def refuse_other_json(name: str, text: bytes) -> None:
 
 # --- its values ------------------------------------------------------------------------------------------
 
+INT64: Final = range(-(1 << 63), 1 << 63)
+_DEEP: Final = 200
+_WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
+
 
 class MisfitError(Exception):
     """A value that isn't of the column's type; the message is for a reject's reason."""
@@ -276,6 +276,9 @@ def checked_json(value: object) -> str:
 
 
 # --- reject files ----------------------------------------------------------------------------------------
+
+_REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
+_OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
 
 
 def is_reject(row: Row) -> bool:

@@ -47,20 +47,6 @@ _AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
 _NAME: Final = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<moment>before|after))?")
 _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
-# What can't change while the server runs: it is bound, and its journal is open.
-_FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
-
-OVERSIZED_BYTES: Final = 8 * 2**20
-_STALL_CHECK_SECONDS: Final = 0.05
-_PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
-# Kinds that are a whole answer: its status and its page.
-_PAGES: Final[Mapping[str, tuple[int, str]]] = {
-    "html": (502, _PAGE.format("502", "<h1>Bad gateway</h1>")),
-    "empty": (200, ""),
-    "portal": (200, _PAGE.format("Sign in", "<form></form>")),
-}
-# Closing with this set sends a reset instead of an orderly end.
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class SandboxError(ValueError):
@@ -134,7 +120,8 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
 
 # --- the options -----------------------------------------------------------------------------------------
 
-
+# What can't change while the server runs: it is bound, and its journal is open.
+_FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
 Offenders: TypeAlias = Literal["all", "first", "none"]
 _Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
@@ -236,6 +223,14 @@ def make_options(values: Mapping[str, Any]) -> SandboxOptions:
 
 # --- which request meets which fault ---------------------------------------------------------------------
 
+_PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
+# Kinds that are a whole answer: its status and its page.
+_PAGES: Final[Mapping[str, tuple[int, str]]] = {
+    "html": (502, _PAGE.format("502", "<h1>Bad gateway</h1>")),
+    "empty": (200, ""),
+    "portal": (200, _PAGE.format("Sign in", "<form></form>")),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
@@ -280,6 +275,11 @@ class FaultInjector:
 
 
 # --- what the client gets --------------------------------------------------------------------------------
+
+OVERSIZED_BYTES: Final = 8 * 2**20
+_STALL_CHECK_SECONDS: Final = 0.05
+# Closing with this set sends a reset instead of an orderly end.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 def has_hung_up(request: web.Request) -> bool:
