@@ -114,9 +114,8 @@ class _Search:
             info = self.system.get_file_info(self.start + path)
             there = info.type != fs.FileType.NotFound
             pattern = not there and _WILDCARD.search(path) is not None
-            infos = {info.path: info}
-            if pattern:
-                infos = dict(self._expand("/" if path.startswith("/") else "", path.split("/")))
+            root = "/" if path.startswith("/") else ""
+            infos = dict(self._expand(root, path.split("/"))) if pattern else {info.path: info}
             found = [file for _, one in sorted(infos.items()) for file in self._files(one)]
         if found:
             return found

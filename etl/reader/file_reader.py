@@ -231,7 +231,7 @@ def split_batches(batches: Iterable[Batch], spans: RowSpans, limit: int) -> Iter
     A batch of wide rows has fewer rows, about as many as `BATCH_BYTES` hold.
     """
     for batch in batches:
-        step = min(limit, rows_within(BATCH_BYTES, batch.rows.nbytes, batch.stop - batch.first))
+        step = min(limit, rows_of_batch(batch.rows.nbytes, batch.stop - batch.first))
         for low, high in spans.within(batch.first, batch.stop):
             for start in range(low, high, step):
                 yield batch.between(start, min(start + step, high))
@@ -239,9 +239,9 @@ def split_batches(batches: Iterable[Batch], spans: RowSpans, limit: int) -> Iter
             return
 
 
-def rows_within(most: int, size: int, rows: int) -> int:
-    """Return about how many of `rows` rows with `size` bytes together have `most` bytes; at least one."""
-    return max(1, rows * most // max(size, 1))
+def rows_of_batch(size: int, rows: int) -> int:
+    """Return about how many of `rows` rows with `size` bytes together have BATCH_BYTES; at least one."""
+    return max(1, rows * BATCH_BYTES // max(size, 1))
 
 
 def reject_of(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ..arrow.layout import plain_schema, plain_type
 from ..model import Batch
-from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .file_reader import FileReader, ReadOptions, RowSpans, rows_of_batch
 from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
 
 _BUFFER: Final = 1 << 16
@@ -83,7 +83,7 @@ class ParquetReader(FileReader):
             for part in parts:
                 found = [self._metadata.row_group(group) for group in part.groups]
                 size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
-                most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
+                most = min(self.options.batch_rows, rows_of_batch(size, count))
                 with source_errors(self.name):
                     coded = self._coded_columns(part.groups, columns) if self.codes else []
                     settings = {**_SETTINGS, "buffer_size": part.buffer, "read_dictionary": coded}

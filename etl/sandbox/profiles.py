@@ -24,6 +24,7 @@ from .api_rules import (
     Identification,
     Json,
     Properties,
+    listed,
     trimmed_ids,
     update,
 )
@@ -122,8 +123,7 @@ class Profiles:
             update(profile.properties, properties, partial(self._note, profile))
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
-            values = value if isinstance(value, list) else [value]
-            named: list[Json] = [one for one in values if one is not None]
+            named: list[Json] = [one for one in listed(value) if one is not None]
             if named:
                 profile.groups[name] = named
         given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}

@@ -263,8 +263,7 @@ class FaultInjector:
         if not self._rules:
             return None
         self._tries[digest] += 1
-        nth = self._tries[digest]
-        drawn = blake2b(digest + f"{self._seed} {nth}".encode(), digest_size=9).digest()
+        drawn = blake2b(digest + f"{self._seed} {self._tries[digest]}".encode(), digest_size=9).digest()
         share = int.from_bytes(drawn[:8], "big") / 2**64
         for rule in self._rules:
             share -= rule.probability

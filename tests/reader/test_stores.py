@@ -190,7 +190,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
         ("NETWORK_CONNECTION: curlCode: 6, Could not resolve hostname", "host can't be found (DNS) at h"),
         ("NETWORK_CONNECTION: curlCode: 7, Could not connect to server", "refuses connections at h"),
         ("NETWORK_CONNECTION: curlCode: 35, SSL connect error", "no secure connection can be made at h"),
-        ("NETWORK_CONNECTION: curlCode: 28, Timeout was reached", "the store is silent at h"),
+        ("NETWORK_CONNECTION: curlCode: 28, Timeout was reached", "the store doesn't answer at h"),
         ("NETWORK_CONNECTION: curlCode: 18, Transferred a partial file", "the connection broke at h"),
         (
             "AWS Error UNKNOWN (HTTP status 301) during HeadObject operation. Looks like the "
@@ -204,7 +204,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
         ("AWS Error ACCESS_DENIED during HeadObject: No response", "access denied; no credentials"),
         ("Unable to parse ExceptionName: ExpiredToken", "the credentials have expired; no credentials found"),
         ("AWS Error UNKNOWN (HTTP status 400) during", "doesn't accept the request; no credentials"),
-        ("AWS Error UNKNOWN (HTTP status 405) during HeadObject", "what answers is not such a store at h"),
+        ("AWS Error UNKNOWN (HTTP status 405) in HeadObject", "the endpoint is not a store of this kind at h"),
         ("AWS Error SLOW_DOWN during GetObject operation", "the store is overloaded or down at h"),
         ("UNAVAILABLE: Could not create a OAuth2 access token: Could not resolve hostname", "access denied"),
         ("failed: AuthenticationException: Bearer token is not permitted", "access denied; no credentials"),

@@ -172,7 +172,7 @@ def test_a_store_that_falls_silent_ends_the_read(rclone: Bucket) -> None:
     source = open_source([rclone.address("users.csv")])
     rclone.proxy.dead = True
     began = time.monotonic()
-    with pytest.raises(SourceError, match=r"the store is silent at .*, 4 times in a row"):
+    with pytest.raises(SourceError, match=r"the store doesn't answer at .*, 4 times in a row"):
         batches(source)
     assert time.monotonic() - began < 30
 
