@@ -100,7 +100,7 @@ def in_years(seconds: Integers) -> NDArray[np.bool_]:
 
 
 def to_utc(local: Integers, zone: str) -> Instants:
-    """What a clock in `zone` shows as seconds in UTC, and whether it ever shows that; shape (n,) each.
+    """Convert times on a clock in `zone` to seconds in UTC, and mark those that exist; shape (n,) each.
 
     A time that occurs twice, when clocks are put back, is the first of both. A time that clocks skip doesn't
     exist, but a day that begins with a skipped time begins with the next one.
@@ -112,7 +112,7 @@ def to_utc(local: Integers, zone: str) -> Instants:
 
 
 def to_local(utc: Integers, zone: str) -> Integers:
-    """What a clock in `zone` shows, as seconds since 1970-01-01 on that clock; shape (n,)."""
+    """Convert seconds in UTC to seconds since 1970-01-01 on a clock in `zone`; shape (n,)."""
     times = pc.local_timestamp(pa.array(utc).cast(pa.timestamp("s", tz=zone)))
     seconds: Integers = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return seconds

@@ -1,4 +1,4 @@
-"""What the job file says of each column: a property, a commented line with the reason, or both, as YAML.
+"""The part of the job file for each column: a property, a commented line with the reason, or both, as YAML.
 
 A column gets the type that most of its values fit; values that don't fit are skipped, and a remark counts
 them.

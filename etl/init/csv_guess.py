@@ -16,7 +16,7 @@ from ..errors import SourceError
 from ..job.problems import clipped
 from ..job.sections import CsvOptions
 from ..reader import Source, open_source
-from ..reader.csv_reader import VALUE
+from ..reader.csv_reader import MORE_BELOW, VALUE
 from ..reader.csv_records import DELIMITERS
 from ..tally import RowRange
 from ..text import counted
@@ -178,7 +178,7 @@ def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str])
         except SourceError:  # such as a quote in a title that is never closed
             return [], True
         first = next(number for number, file in enumerate(source.files) if file.format == "csv")
-        return source.schema(first).names, any("lines after it" in one for one in source.remarks())
+        return source.names(first), any(MORE_BELOW in remark for remark in source.remarks())
 
     names, more_below = names_with(options)
     found = _delimiter(lines)

@@ -1,4 +1,4 @@
-"""What is known of a source after every row was read once, in memory that doesn't grow with the rows."""
+"""Facts of a source and its columns, from one reading of all rows, in bounded memory."""
 
 from __future__ import annotations
 

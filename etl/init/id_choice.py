@@ -1,4 +1,4 @@
-"""Which column identifies a row's user, by its name and by its values, and what a user should know of it."""
+"""The choice of the column that identifies a row's user, by names and values, and the rejects it leads to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text may be read as: each type, date format and shape is tried on all values of many columns at once.
+"""Recognisers of text: each type, date format and shape is tried on all values of many columns at once.
 
 Whether a value fits a type is asked of the mapper itself, so what is proposed is what will work.
 """

@@ -1,4 +1,4 @@
-"""What a command needs of a job that it doesn't load: its name, its places and its keys.
+"""The facts of a job that a command needs without loading it: its name, its folders and its keys.
 
 To read and check a job file takes longer than all else that `status` does. So each run writes these facts to
 the state folder, with a digest of the file and its variables: while the digest is the same, the facts hold.
@@ -47,7 +47,7 @@ class KnownJob(NamedTuple):
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """What is known of a job that was loaded."""
+        """The facts of a job that was loaded."""
         same = {name: getattr(job, name) for name in cls._fields if name != "endpoint"}
         return cls(**same, endpoint=job.destination.endpoint)
 

@@ -1,4 +1,4 @@
-"""How keys and single words of a job file must be written: what annotates a key, and what checks a word.
+"""How keys and single words of a job file must be written: annotations of keys, and checks of words.
 
 A check returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
 """

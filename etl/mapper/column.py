@@ -274,7 +274,7 @@ def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def read_words(texts: pa.Array, words: Words) -> ColumnValues:
-    """What trimmed texts stand for; a text that is not among the words is an issue.
+    """The values that trimmed texts stand for; a text that is not among the words is an issue.
 
     Where the words stand for values of several types, the result is JSON.
     """

@@ -1,4 +1,4 @@
-"""The values of a column on their way to Amplitude, the issues found in them, and what issues do to rows.
+"""The values of a column, the issues found in them, and the rows that are rejected or lose a value by issues.
 
 Text and lists are held here to the lengths that Amplitude takes.
 """
@@ -37,7 +37,7 @@ _SHOWN_CHARACTERS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class ValueIssue:
-    """What is wrong with the values of some rows.
+    """One thing that is wrong with the values of some rows.
 
     `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown` (shape
     (n,)) or, where that is None, from the source column.

@@ -211,14 +211,14 @@ def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integer
 
 
 def _or_skipped(message: str, zone: str | None) -> str:
-    """What is wrong with a time that may also be one that doesn't exist in a zone."""
+    """The message for a wrong time, which may also be one that clocks in the zone skip."""
     return message if zone is None else f"{message}, or clocks in {zone} skip it"
 
 
 def _found(
     values: pa.Array, found: dates.Instants, kind: pa.DataType, code: str, message: str
 ) -> ColumnValues:
-    """What was found of values, as a type of times; where that isn't valid, a value is an issue."""
+    """The numbers that were read of values, as a type of times; a value that isn't valid is an issue."""
     present, (numbers, valid) = valid_mask(values), found
     times = pa.array(numbers, mask=~(present & valid)).cast(kind)
     return ColumnValues(times, issues_of(code, present & ~valid, message))

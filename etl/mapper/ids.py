@@ -1,4 +1,4 @@
-"""Ids as text, checked as Amplitude would, and none that was mangled on its way.
+"""Ids as text, checked by Amplitude's rules, and for damage by spreadsheets and conversions.
 
 An id is mangled by a spreadsheet, a column of floats or a copied invisible character. Ids are permanent at
 Amplitude, so a mangled one must not become a user.
@@ -143,7 +143,7 @@ def _issues_at(
 
 
 def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
-    """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each."""
+    """The issues of mangled ids, which are trimmed; in most columns a few bytes of each show that none is."""
     starts, stops, letters = text_layout(texts)
     if not len(letters):
         return

@@ -1,4 +1,4 @@
-"""JSON in columns: values of several kinds, texts of the types json and list, and what stands at a `path`.
+"""JSON in columns: values of several kinds, texts of the types json and list, and values at a `path`.
 
 A column of JSON values is split by kind, each kind is read as a column of its type, and all are merged. So a
 value becomes the same whatever kinds of values stand in the rows around it.
@@ -75,7 +75,7 @@ class _UnfitError(ValueError):
 
 
 def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | None = None) -> ColumnValues:
-    """What is read of each text, null if it can't be sent, as values of a type; equal texts are read once."""
+    """Read each text as a value of a type, null if it can't be sent; equal texts are read once."""
     encoded = texts.dictionary_encode()
     found: list[Any] = []
     unfit: dict[tuple[str, str], list[int]] = {}
@@ -221,7 +221,7 @@ def fit_json(texts: pa.Array, too_long: TooLong, *, nulls: bool) -> ColumnValues
 
 
 def _fit(value: JsonValue, too_long: TooLong, depth: int = 0, *, nulls: bool = True) -> JsonValue:
-    """What may be sent of a value; lists lose their nulls. Raises _UnfitError."""
+    """The value as it can be sent; lists lose their nulls. Raises _UnfitError."""
     if isinstance(value, str):
         if len(value) > MAX_STRING_LENGTH and too_long == "reject":
             raise _UnfitError("too_long", STRING_TOO_LONG)

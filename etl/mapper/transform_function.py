@@ -1,4 +1,4 @@
-"""The job's own transform: rows through a function on DataFrames, without losing track of their places.
+"""The job's own transform: a function on DataFrames, whose rows keep their places in the source.
 
 A frame is the readable rows among `_FRAME_ROWS` rows of a file, counted from its first. What a function makes
 of a row may depend on the frame. So a resumed run gives it the whole frame again, and drops committed rows.

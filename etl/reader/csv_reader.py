@@ -45,6 +45,7 @@ _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _CHECKED_LINES: Final = 6
+MORE_BELOW: Final = "and the lines after it have"
 # What no column is called, by kind.
 VALUE: Final = re.compile(
     r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
@@ -59,7 +60,7 @@ _IS_DATA: Final = (
 
 
 class _Top(NamedTuple):
-    """What stands above the rows of a file: `size` bytes of text, and the rows begin at line number `line`.
+    """The lines above the rows of a file: `size` bytes of text; the rows begin at line number `line`.
 
     `first` is the first record, which is the header unless the job has one, without its line end;
     `delimiter` is the one that a line `sep=` names, and `below` are the first lines after all that.
@@ -135,9 +136,8 @@ class CsvReader(FileReader):
             (fields, _), *_ = counts.most_common(1)
             if fields > len(self._header):
                 return (
-                    f"the header has {counted(len(self._header), 'name')}, and the lines after it have "
-                    f"{fields} fields: if lines stand above the header, say how many with "
-                    "`csv: {skip_rows: N}`"
+                    f"the header has {counted(len(self._header), 'name')}, {MORE_BELOW} {fields} fields: if "
+                    "lines stand above the header, say how many with `csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
@@ -161,7 +161,7 @@ class CsvReader(FileReader):
         return top
 
     def _top_of(self, data: bytes, *, final: bool) -> _Top | None:
-        """What stands above the rows; None if `data`, with which the file begins, is too short."""
+        """Find the lines above the rows; None if `data`, the beginning of the file, is too short."""
         named = _SEP_LINE.fullmatch(LINE_END.split(data, 1)[0].decode("utf-8", "replace"))
         size = 0
         for _ in range(max(self._csv.skip_rows, int(named is not None))):

@@ -1,4 +1,4 @@
-"""CSV records: where they begin and end in a text, and the columns that pyarrow makes of whole ones.
+"""CSV records: their beginnings and ends in a text, and whole ones as columns, which pyarrow parses.
 
 A quote opens a quoted field only where the field begins; elsewhere in a plain field it is a character like
 any other. The quote that closes a field is followed by the delimiter or a line end: other text there shows
@@ -50,7 +50,7 @@ class BadLine(NamedTuple):
 
 
 class WholeRecords(NamedTuple):
-    """Whole records and bad lines end at `end`, which is 0 if none is in sight yet."""
+    """Whole records and bad lines end at `end`, which is 0 if there is none yet."""
 
     end: int
     bad: tuple[BadLine, ...] = ()
@@ -291,7 +291,7 @@ class CsvLayout:
 
 
 class ParsedBlock(NamedTuple):
-    """What pyarrow made of a block of records.
+    """A block of records as pyarrow parsed it.
 
     `rows` are those with as many fields as there are names; `misfits` has number (from 1, in the block) and
     text of the others, where a bad line is text that begins with SENTINEL. `whole`: the block ended between

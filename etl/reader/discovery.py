@@ -1,4 +1,4 @@
-"""Which files a location names, and which reader reads each.
+"""The files that a location names, and the reader of each.
 
 A location is one file, a folder or a pattern; its files come in a stable order. The first bytes of a file
 decide its reader; if they don't, the end of its name. A new format is a `FileReader` and an entry in

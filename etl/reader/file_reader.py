@@ -1,4 +1,4 @@
-"""What every reader of a format can do, which rows it is asked for, and the batches that it yields.
+"""The base class of all readers of a format, the spans of rows they are asked for, and their batches.
 
 The batches tile a file: every row is in exactly one batch, good or rejected, and splitting keeps it so.
 """

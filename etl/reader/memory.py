@@ -52,7 +52,7 @@ Stream = tuple[pa.Schema, Iterable[pa.RecordBatch]]
 
 
 class _MemoryFile(InputFile):
-    """What stands for a file where the rows are in memory."""
+    """Takes the place of a file for rows that are in memory."""
 
     def __init__(self, name: str, *, repeatable: bool = True) -> None:
         self.name, self.repeatable = name, repeatable

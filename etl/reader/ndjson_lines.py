@@ -1,4 +1,4 @@
-"""What lines of NDJSON and of reject files hold: the object in each, and its values as those of columns.
+"""Lines of NDJSON and of reject files: the object in each line, and its values as values of columns.
 
 A block of lines that pyarrow reads exactly is not read line by line. The rows of a reject file are read as
 they were read from their first source, which the reject's `origin` names. Typed values come out of it if the
@@ -52,7 +52,7 @@ class LineBlock(NamedTuple):
     starts: NDArray[np.int32]
 
     @property
-    def long(self) -> bool:
+    def has_large_numbers(self) -> bool:
         """Whether there may be whole numbers in it that a float doesn't hold."""
         return has_digits(self.data, _LONG)
 
@@ -109,7 +109,7 @@ def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.Rec
     floats = [values for column in batches[0].columns for values in _floats(column)]
     if any(((values == 0) & np.signbit(values)).any() for values in floats):
         return None  # it may be -0 or -0.0, and as a whole number the former is 0
-    rounded = any((np.abs(values) >= EXACT_FLOAT).any() for values in floats) and block.long
+    rounded = any((np.abs(values) >= EXACT_FLOAT).any() for values in floats) and block.has_large_numbers
     return None if rounded else batches[0]
 
 
@@ -148,16 +148,16 @@ class JsonLine(NamedTuple):
     run: int = -1
 
 
-def read_line(text: bytes, *, long: bool = True) -> JsonLine:
+def read_line(text: bytes, *, large: bool = True) -> JsonLine:
     """Read the object in a line. The last value of a repeated key counts.
 
-    `long` False: no number in it has as many digits as 64 bits may have.
+    `large` False: no number in it has as many digits as 64 bits may have.
     """
     row: object = None
     plain = True
     try:
         row = orjson.loads(text)
-        if not long and isinstance(row, dict):
+        if not large and isinstance(row, dict):
             return JsonLine(text, row)
     except orjson.JSONDecodeError:
         plain = False

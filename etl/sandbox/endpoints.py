@@ -39,7 +39,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 @dataclass(slots=True)
 class SandboxState:
-    """What all endpoints read and change; `options` and `limiter` are replaced where options change."""
+    """The state that all endpoints share; `options` and `limiter` are replaced where options change."""
 
     options: SandboxOptions
     limiter: Limiter

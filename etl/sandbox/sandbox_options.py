@@ -234,7 +234,7 @@ _PAGES: Final[Mapping[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """What happens to one request: `kind` as in FaultRule, and whether the request is applied first."""
+    """The fault that one request meets: `kind` as in FaultRule, and whether the request is applied first."""
 
     kind: str
     applied: bool

@@ -151,7 +151,7 @@ class Sandbox:
 
     @property
     def outage(self) -> InjectedFault | None:
-        """What every request meets just now, or None."""
+        """The fault that every request meets at present, or None."""
         return self._outage if self._clock() < self._outage_ends else None
 
     def change(self, **values: object) -> None:

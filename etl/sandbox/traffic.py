@@ -1,4 +1,4 @@
-"""What the sandbox remembers of requests: for its limits and figures, and to know those that come again.
+"""The requests that the sandbox remembers: for limits and figures, and to know those that come again.
 
 No body is kept, and no key.
 """

@@ -204,7 +204,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
         ("AWS Error ACCESS_DENIED during HeadObject: No response", "access denied; no credentials"),
         ("Unable to parse ExceptionName: ExpiredToken", "the credentials have expired; no credentials found"),
         ("AWS Error UNKNOWN (HTTP status 400) during", "doesn't accept the request; no credentials"),
-        ("AWS Error UNKNOWN (HTTP status 405) in HeadObject", "the endpoint is not a store of this kind at h"),
+        ("AWS Error UNKNOWN (HTTP status 405) at HeadObject", "the endpoint is not a store of this kind"),
         ("AWS Error SLOW_DOWN during GetObject operation", "the store is overloaded or down at h"),
         ("UNAVAILABLE: Could not create a OAuth2 access token: Could not resolve hostname", "access denied"),
         ("failed: AuthenticationException: Bearer token is not permitted", "access denied; no credentials"),
