@@ -154,8 +154,7 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     written = (first_day + day - 1) * _SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     if local and zone is None:
         return written, valid
-    utc = written - np.where(behind, -ahead, ahead)
-    return _in_zone((utc, valid), has_zone, zone, local=local)
+    return _in_zone((written - np.where(behind, -ahead, ahead), valid), has_zone, zone, local=local)
 
 
 def _in_zone(

@@ -96,8 +96,7 @@ class RangeSet:
         if row_range.stop is None:
             raise ValueError("an open range can't be committed")
         if row_range.stop > row_range.first:
-            spans = self._files.setdefault(row_range.file, [])
-            _insert(spans, row_range.first, row_range.stop)
+            _insert(self._files.setdefault(row_range.file, []), row_range.first, row_range.stop)
 
     def committed(self) -> Iterator[RowRange]:
         """The committed ranges, merged, in order."""

@@ -143,8 +143,7 @@ class Response:
     @property
     def asked(self) -> str:
         """The text of its Retry-After header."""
-        text = one_line(self.headers.get("Retry-After") or "")
-        return blotted(text, *self.secrets)[:_IN_ANSWERS]
+        return blotted(one_line(self.headers.get("Retry-After") or ""), *self.secrets)[:_IN_ANSWERS]
 
 
 def classify_response(response: Response) -> Verdict:

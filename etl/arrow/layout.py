@@ -130,8 +130,7 @@ def value_columns(identifications: pa.RecordBatch) -> Iterator[tuple[FieldPath, 
     A path is (field,), ("groups", type) or ("user_properties", operator, name).
     """
     for field, column in zip(identifications.schema, identifications.columns, strict=True):
-        depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
-        yield from _flattened((field.name,), column, depth)
+        yield from _flattened((field.name,), column, {"groups": 1, "user_properties": 2}.get(field.name, 0))
 
 
 def _flattened(path: FieldPath, column: pa.Array, depth: int) -> Iterator[tuple[FieldPath, pa.Array]]:

@@ -294,8 +294,7 @@ class SourceFacts:
 def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
     """Judge columns of which enough is known, many of them at once, as many have the same values."""
     full = sorted(full, key=lambda one: one[0].text)
-    sizes = accumulate(len(values.distinct) for _, values in full)
-    parts = zip(full, sizes, strict=True)
+    parts = zip(full, accumulate(len(values.distinct) for _, values in full), strict=True)
     for (text, _), some in groupby(parts, lambda part: (part[0][0].text, part[1] // _STACKED)):
         group = [one for one, _ in some]
         encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])

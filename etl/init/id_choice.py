@@ -112,8 +112,7 @@ def _distinct_share(facts: ColumnFacts) -> float:
 
 def _reason(facts: ColumnFacts) -> _Reason:
     named, device = id_name(facts.name), is_device_id(facts.name)
-    about = personal(facts.name)
-    secret = about in {"secret", "card", "national"} or facts.sample.likely("card")
+    secret = personal(facts.name) in {"secret", "card", "national"} or facts.sample.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
     if _UNNAMED.fullmatch(facts.name) and _is_unique_by_content(facts) and not facts.sample.likely("mail"):

@@ -95,8 +95,7 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= _LONGEST_NULL) & (sizes > 0))
     if len(places):
         some = texts.take(pa.array(places))
-        words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
-        null = as_mask(pc.is_in(words, value_set=_word_array(NULLS)))
+        null = as_mask(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(some)), value_set=_word_array(NULLS)))
         found[places] = null & ~matches(some, TWO_LETTERS) if codes else null
     return found
 

@@ -232,8 +232,7 @@ def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     name = clipped(sample.name)
     if is_code(sample.name) and sample.weight(digits | sample.fit("number")) >= _MOST * sample.total:
         return ProposedType(plain, "text", f"{name} stays text: such digits are codes, not numbers.")
-    lost = sample.weight(digits & ~integers)
-    if sample.likely("digits", _MOST) and lost > _DIRT * sample.total:
+    if sample.likely("digits", _MOST) and sample.weight(digits & ~integers) > _DIRT * sample.total:
         lose = "leading zeros, a plus sign or more than 15 digits, which a number would lose"
         return ProposedType(plain, "text", f"{name} stays text: some values have {lose}.")
     return None

@@ -110,8 +110,7 @@ _Name: TypeAlias = Annotated[str, WithJsonSchema({"type": "string", "minLength":
 
 
 def _columns(role: SpecRole) -> Any:
-    column = Annotated[ColumnSpec, column_entry(role)]
-    return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
+    return Annotated[dict[str, Annotated[ColumnSpec, column_entry(role)]], BeforeValidator(blank_is_empty)]
 
 
 _DOC: Final = inspect.cleandoc(Identification.__doc__ or "")

@@ -110,8 +110,7 @@ def faults(problems: Iterable[Problem], lines: Mapping[KeyPath, int]) -> list[Fa
         if lines or not problem.path:
             fault = Fault(problem.message, problem.line or line_of(problem.path, lines))
         else:
-            where = ".".join(str(key) for key in problem.path)
-            fault = Fault(f"{clipped(where)}: {problem.message}")
+            fault = Fault(f"{clipped('.'.join(map(str, problem.path)))}: {problem.message}")
         found[fault] = None
     return list(found)
 
@@ -133,8 +132,7 @@ def validation_problems(error: ValidationError, schema: Callable[[], dict[str, A
                 end = _unknown_key_remedy(path, schema()) if number < _MAX_SUGGESTIONS else ""
                 yield Problem(path, f"unknown key `{clipped(key)}`{end}")
         else:
-            message = _about(path, _end(details))
-            yield Problem(path[:-1] if details["type"] == "missing" else path, message)
+            yield Problem(path[:-1] if details["type"] == "missing" else path, _about(path, _end(details)))
 
 
 def _unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:

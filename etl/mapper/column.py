@@ -120,7 +120,7 @@ class Column:
         """Objects and lists of several types as JSON, or as its text if the column takes text."""
         spec, role = self.spec, self.role
         found = fit_json(texts, spec.too_long, nulls=False)
-        if self._keeps_json and spec.type in {None, "json", "list"}:
+        if self.keeps_json and spec.type in {None, "json", "list"}:
             if spec.type == "list":  # an object as a list of one
                 texts = found.values.storage.to_pylist()
                 lists = [f"[{one}]" if one and one[0] == "{" else one for one in texts]
@@ -137,12 +137,12 @@ class Column:
 
     def _huge(self, digits: pa.Array) -> ColumnValues:
         """Whole numbers beyond 64 bits, digit by digit."""
-        if self._keeps_json and self.spec.type in {None, "json", "number", "list"}:
+        if self.keeps_json and self.spec.type in {None, "json", "number", "list"}:
             return self._in_role(ColumnValues(json_column(digits)))
         return self._typed(digits)
 
     @property
-    def _keeps_json(self) -> bool:
+    def keeps_json(self) -> bool:
         """Whether JSON may be sent as it is, if the type lets it."""
         return self.role in {"value", "list"} and not (self.spec.transform or self.spec.values)
 

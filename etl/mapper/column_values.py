@@ -129,8 +129,7 @@ def to_lists(values: pa.Array) -> pa.Array:
 
 def issues_of_lists(lists: FlatLists, issues: Issues) -> Issues:
     """Issues of elements as issues of their lists."""
-    n = len(lists.lengths)
-    rows_of = (np.bincount(lists.owners[issue.rows], minlength=n) > 0 for issue in issues)
+    rows_of = (np.bincount(lists.owners[issue.rows], minlength=len(lists.lengths)) > 0 for issue in issues)
     return tuple(replace(one, rows=rows, shown=None) for one, rows in zip(issues, rows_of, strict=True))
 
 
@@ -219,8 +218,7 @@ class SkippedValues:
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
-        issues = self._issues
-        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in issues)
+        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in self._issues)
         return tuple(some for some in found if len(some.rows))
 
 

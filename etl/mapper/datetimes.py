@@ -162,8 +162,7 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
     temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
     if unit is not None and not temporal:
         counts = epoch_milliseconds(values, unit)
-        early = pc.less(counts.values, 0)
-        return counts.then(blank_bad, early, "bad_datetime", _NOT_AN_EVENT_TIME)
+        return counts.then(blank_bad, pc.less(counts.values, 0), "bad_datetime", _NOT_AN_EVENT_TIME)
     found: dates.Instants = np.zeros(len(values), np.int64), np.zeros(len(values), np.bool_)
     if pa.types.is_string(kind):
         digits = as_mask(pc.match_substring_regex(values, _DIGITS))

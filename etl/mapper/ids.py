@@ -149,8 +149,7 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
         return
     # Rows that may be numbers, or begin with a spreadsheet's sign. A column of nothing but digits has none.
     rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
-    begins = letters[starts[rows]]
-    spreadsheet = np.isin(begins, list(b"'=#"))
+    spreadsheet = np.isin(letters[starts[rows]], list(b"'=#"))
     spoilt, rows = rows[spreadsheet], rows[~spreadsheet]
     if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
         rows = rows[:0]

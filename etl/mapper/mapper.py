@@ -151,8 +151,7 @@ class Mapper:
         if column.may_read_distinct:
             texts = column.read(source.dictionary, len(source.dictionary), text=batch.text)
             if not texts.issues and not texts.values.null_count:
-                coded = pa.DictionaryArray.from_arrays(source.indices, texts.values)
-                return ColumnValues(coded), source
+                return ColumnValues(pa.DictionaryArray.from_arrays(source.indices, texts.values)), source
         source = plain_array(source)
         return column.read(source, n, text=batch.text), source
 

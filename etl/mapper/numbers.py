@@ -70,8 +70,7 @@ def parse_numbers(texts: pa.Array) -> ColumnValues:
         if np.count_nonzero(finite) == len(texts) - texts.null_count:
             return ColumnValues(numbers)
     bad = pc.invert(pc.match_substring_regex(texts, _NUMBER))
-    digits = blank_bad(texts, bad, "bad_number", _NOT_A_NUMBER)
-    return digits.then(pc.cast, pa.float64()).then(check_finite)
+    return blank_bad(texts, bad, "bad_number", _NOT_A_NUMBER).then(pc.cast, pa.float64()).then(check_finite)
 
 
 def parse_integers(texts: pa.Array) -> ColumnValues:

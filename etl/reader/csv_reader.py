@@ -132,8 +132,7 @@ class CsvReader(FileReader):
             if self._guessed and len(self._header) == 1:
                 delimiter = likeliest_delimiter(self._top.below[0].decode("utf-8", "replace"), dialect.quote)
                 dialect = CsvDialect(delimiter, dialect.quote)
-            counts = Counter(len(dialect.split(line)) for line in self._top.below)
-            (fields, _), *_ = counts.most_common(1)
+            (fields, _), *_ = Counter(len(dialect.split(line)) for line in self._top.below).most_common(1)
             if fields > len(self._header):
                 return (
                     f"the header has {counted(len(self._header), 'name')}, {MORE_BELOW} {fields} fields: if "

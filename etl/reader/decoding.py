@@ -34,8 +34,7 @@ _ORDER_MARKS: Final = (
 
 def _mark(error: Any) -> tuple[str, int]:
     """Replace the bytes of a UnicodeDecodeError by MARK and their hex digits."""
-    digits = "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end])
-    return MARK + digits, error.end
+    return MARK + "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_MARKING, _mark)

@@ -78,8 +78,7 @@ def block_of(data: bytes) -> LineBlock:
         # A line that ends otherwise may go on in the next line.
         if (codes[np.maximum(last, 0)] == ord("}")).all():
             return LineBlock(data, len(starts), starts)
-    size = sum(1 for line in data.split(b"\n") if line.strip())
-    return LineBlock(data, size, starts[:0])
+    return LineBlock(data, sum(1 for line in data.split(b"\n") if line.strip()), starts[:0])
 
 
 def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.RecordBatch | None:

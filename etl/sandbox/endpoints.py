@@ -100,8 +100,7 @@ class IdentifyEndpoint:
         length = SHORTEST_ID
         if options.identify_min_id_length and "options" in form:
             length = shortest_id(parse_json(form["options"], "options is not JSON"))
-        users = tuple(map(state.profiles.key, found))
-        return ParsedRequest(form["identification"], found, users, length)
+        return ParsedRequest(form["identification"], found, tuple(map(state.profiles.key, found)), length)
 
     def take(self, parsed: ParsedRequest) -> Answer:
         """Check all identifications, then apply them."""
