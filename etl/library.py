@@ -145,9 +145,9 @@ def _open(job: Job, source: object) -> Source:
     from .reader import open_source
 
     if source is None:
-        return open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
+        return open_source(job.source, folder=job.folder, **job.file_options)
     locations = source if isinstance(source, list | tuple) else [source]
-    return open_source(locations, csv=job.csv, excel=job.excel)
+    return open_source(locations, **job.file_options)
 
 
 if not TYPE_CHECKING:  # which knows the names, and no others

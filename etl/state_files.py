@@ -17,6 +17,8 @@ from typing import IO, Final
 from .errors import StateError, UsageError
 
 _PRIVATE: Final = 0o600
+# Of the names of files that SQLite has beside one of its own.
+SQLITE_SUFFIXES: Final = ("-wal", "-shm", "-journal")
 _ENDING: Final = ".tmp"  # which no collector of `*.prom` or `*.html` picks up
 
 

@@ -168,9 +168,9 @@ def json_object(body: bytes) -> Payload:
     return payload if isinstance(payload, dict) else {}
 
 
-def ingested_of(payload: Payload) -> int:
-    """How many events the server counted as ingested; 0 where it gives no count."""
-    return _index(payload.get("events_ingested")) or 0
+def ingested_of(payload: Payload) -> int | None:
+    """How many events the server counted as ingested; None where it gives no count."""
+    return _index(payload.get("events_ingested"))
 
 
 def event_faults(payload: Payload) -> Mapping[int, list[str]]:

@@ -29,9 +29,13 @@ from .answers import (
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The request was taken. `ingested` is how many events the server counted; None: it doesn't count."""
+    """The request was taken. `ingested` is how many events the server counted; None: it doesn't count.
+
+    `lacks_count`: it should count, but its answer has no number of events; `ingested` is 0 then.
+    """
 
     ingested: int | None = None
+    lacks_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,8 @@ def classify_batch_response(response: Response) -> Verdict:
     status, secrets = response.status, response.secrets
     payload: Payload = json_object(response.body) if status in {200, 400, 429} else {}
     if status == 200 and has_code_200(payload):
-        return Accepted(ingested_of(payload))
+        count = ingested_of(payload)
+        return Accepted(count or 0, lacks_count=count is None)
     # The server's own sentence; the rest of its answer may list the ids of strangers.
     error = payload.get("error")
     message = quote_answer(error.encode() if isinstance(error, str) and error else response.body, *secrets)

@@ -178,6 +178,8 @@ def all_null(columns: Sequence[pa.Array]) -> RowMask:
 # encodings and views are ways to store values and not types of them, so they come out as their values, at
 # every level of nesting; unions, which few kernels take, come out as text.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_DIGITS: Final = 38  # of a decimal in 128 bits
+_MOST_DIGITS: Final = 76  # of one in 256 bits
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -199,6 +201,11 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return _VIEWS[kind]
     if pa.types.is_union(kind):
         return pa.string()
+    if pa.types.is_decimal(kind) and kind.scale < 0:  # of which arro3 (seen in 0.9) writes a zero as 000
+        digits = kind.precision - kind.scale
+        if digits > _MOST_DIGITS:
+            return pa.float64()
+        return pa.decimal128(digits, 0) if digits <= _DIGITS else pa.decimal256(digits, 0)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
@@ -224,6 +231,10 @@ def plain_array(values: pa.Array) -> pa.Array:
     if kind in _VIEWS:
         binary = values.cast(pa.binary())
         return binary if kind == pa.binary_view() else binary.view(pa.string())
+    if pa.types.is_decimal(kind):
+        plain = plain_type(kind)
+        # By its text: Arrow (seen in 26) makes another float than the nearest of a large decimal.
+        return (values.cast(pa.string()) if pa.types.is_floating(plain) else values).cast(plain)
     if pa.types.is_union(kind):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     if pa.types.is_dictionary(kind):

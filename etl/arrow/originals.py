@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from ..model import Reject
 from .json_text import as_marked_text, is_json, json_lines, json_texts, mark_json, splice_json
+from .layout import plain_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -161,6 +162,8 @@ def _for_json(column: pa.Array) -> pa.Array:
         return mark_json(pc.if_else(infinite, words, finite))
     if is_json(kind):
         return as_marked_text(column)
+    if pa.types.is_decimal(kind):
+        return plain_array(column)
     if not is_textual(kind):
         return column
     column = column.cast(pa.binary())

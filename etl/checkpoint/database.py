@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import StaleCheckpointError
-from ..state_files import create_private, fresh_name, is_there, replacing_file, state_error, sync_folder
+from ..state_files import (
+    create_private,
+    fresh_name,
+    is_there,
+    replacing_file,
+    state_error,
+    sync_folder,
+)
 from ..tally import Tally
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import orjson
 
 from ..errors import ActiveRunError, StateError
 from ..job.known_job import JOB_NOTES
-from ..state_files import fresh_name, replacing_file, state_error
+from ..state_files import SQLITE_SUFFIXES, fresh_name, replacing_file, state_error
 
 if TYPE_CHECKING:
     from ..model import Reject
@@ -104,8 +104,11 @@ class StateDir:
                 os.pwrite(lock.fileno(), json.dumps(owner).encode(), 0)
             except OSError as error:
                 raise state_error(self.lock, error) from error
-            files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
-            left = [self.progress, *map(fresh_name, (*files, self.path / JOB_NOTES))]  # of a killed process
+            files = [self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress]
+            files += [self.path / JOB_NOTES, self.checkpoint, self.in_flight]
+            left = [self.progress, *map(fresh_name, files)]  # of a killed process
+            database = fresh_name(self.checkpoint)  # SQLite has files of its own beside it
+            left += [database.with_name(database.name + suffix) for suffix in SQLITE_SUFFIXES]
             with suppress(OSError):
                 for pattern in ("snapshot-*.arrow", "ids-*.arrow"):  # of other destinations
                     left += self.path.glob(fresh_name(Path(pattern)).name)

@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
-# Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {
-    name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "output", "page", "folder", "list"}
-}
-_OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
+# Options that are files to write; paths, which a job file has relative to itself; and what only `run` writes.
+_WRITTEN = tuple(name for name, one in RUN_OPTIONS.items() if one.kind in {"output", "page", "list"})
+_PATHS = {*_WRITTEN, *(name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "folder"})}
+_OUTPUTS = {*_WRITTEN, "log_format", "json", "notify", "notify_when"}
 # The variables that count in every command.
 _VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
-_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
+_FILES = ("output", "save", *_WRITTEN)  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -310,7 +309,7 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
         raise UsageError(
             f"{job.file} has no source", hint="add `source:` to it, or name one after it in the command"
         )
-    return open_source(given, csv=job.csv, excel=job.excel, folder=folder)
+    return open_source(given, folder=folder, **job.file_options)
 
 
 def settings_of(**flags: Any) -> Settings:

@@ -333,9 +333,9 @@ def read_facts(
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
     facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}
-    named = [(some, file.format) for some, file in zip(names, source.files, strict=True) if some]
+    named = [(some, file) for file, some in enumerate(names) if some]
     facts.everywhere = frozenset(different).intersection(*(some for some, _ in named))
-    strict = [some for some, format_ in named if format_ != "ndjson"]
+    strict = [some for some, file in named if not source.has_open_columns(file)]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as pool:

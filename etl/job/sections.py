@@ -7,7 +7,7 @@ which is the text that editors show.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 
 from pydantic import (
     AfterValidator,
@@ -90,6 +90,13 @@ def with_sheet(excel: ExcelOptions, info: ValidationInfo) -> ExcelOptions:
     if sheet is not None and excel.sheet is not None:
         raise ValueError("has a `sheet`, and the job has one, too: take one of them out")
     return excel if sheet is None else replace(excel, sheet=sheet)
+
+
+class FileOptions(TypedDict, total=False):
+    """The sections that say how files are written, as the arguments of `open_source` that they are."""
+
+    csv: CsvOptions
+    excel: ExcelOptions
 
 
 # --- where identifications go, and when ------------------------------------------------------------------

@@ -54,6 +54,7 @@ from .sections import (
     CsvOptions,
     Destination,
     ExcelOptions,
+    FileOptions,
     RunOptions,
     with_sheet,
 )
@@ -175,6 +176,11 @@ class Job:
         """What a notebook shows: which column becomes what."""
         mapped = [(path, spec.column or "a constant") for path, spec in self.identification.specs()]
         return html_table(f"{self.name} to {self.destination.endpoint}", mapped)
+
+    @property
+    def file_options(self) -> FileOptions:
+        """How the files of its source are written."""
+        return FileOptions(csv=self.csv, excel=self.excel)
 
     @property
     def state_dir(self) -> Path:

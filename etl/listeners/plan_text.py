@@ -245,8 +245,9 @@ def review_lines(data: Mapping[str, Any]) -> Iterator[Line]:
 def review_markdown(data: Mapping[str, Any]) -> str:
     """Write the content of a plan file as Markdown, in which names of files and properties are only text."""
     plan = data["plan"]
-    stops = any(guard["stops"] for guard in plan["guards"])
-    verdict = "a guard would stop the run" if stops else f"{plan['accepted']:,} updates would be sent"
+    verdict = f"{counted(plan['accepted'], 'update')} would be sent"
+    if any(guard["stops"] for guard in plan["guards"]):
+        verdict = "a guard would stop the run"
     lines = [f"### propsync plan: {verdict}", ""]
     for head, *rows in review_tables(data):
         rule = tuple("---:" if rows and _is_number(cell) else "---" for cell in (rows or [head])[-1])

@@ -69,14 +69,18 @@ def summary_dict(summary: Summary) -> dict[str, object]:
 
 
 def summary_from(data: Mapping[str, Any]) -> Summary:
-    """Return the summary of such an object, as far as it holds it. Raises KeyError or TypeError."""
+    """Return the summary of such an object. Raises KeyError or TypeError.
+
+    What it lacks, as one that an older propsync wrote may, has its default.
+    """
     from ..run_events import Summary, Timing  # here, as `status` has no use for events
 
     timing, seconds = None, data["seconds_by"]
     if seconds:
         timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))
-    same = {name: data[name] for name in ("job", "seconds", "rejects_by_code", *_LEADING, *_ENDING)}
-    return Summary(tally=Tally(**{name: data[name] for name in _COUNTS}), timing=timing, **same)
+    names = ("job", "seconds", "rejects_by_code", *_LEADING, *_ENDING)
+    same, counts = ({name: data[name] for name in some if name in data} for some in (names, _COUNTS))
+    return Summary(tally=Tally(**counts), timing=timing, **same)
 
 
 def answer_seconds(timing: Timing | None) -> dict[str, float]:
@@ -171,7 +175,7 @@ def notes(summary: Summary) -> list[str]:
         found.append(f"{answers} left open whether the request was applied{again}.")
     if summary.tally.uncounted:
         events = counted(summary.tally.uncounted, "event")
-        found.append(f"The server counted {events} fewer than it was sent and took.")
+        found.append(f"The server said it took {events} that it did not count.")
     return found
 
 

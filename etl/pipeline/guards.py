@@ -22,6 +22,7 @@ from ..model import Chunk
 from ..reader import Source
 from ..run_events import Warned
 from ..subject import Subject
+from ..text import counted
 from .run_inputs import entry_of, increments_of
 from .settings import RowMinimum
 
@@ -99,8 +100,9 @@ def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     if found.in_flight is None:
         text += "the users in flight are unknown, so all users are sent"
     else:
-        text += f"the {found.accepted:,} rows it had accepted are kept"
-        text += f", and {found.in_flight:,} users in flight are sent again" if found.in_flight else ""
+        in_flight = counted(found.in_flight, "user in flight is", "users in flight are")
+        text += f"the {counted(found.accepted, 'row it had accepted is', 'rows it had accepted are')} kept"
+        text += f", and {in_flight} sent again" if found.in_flight else ""
     if increments and found.difference is None:
         text += f"; {', '.join(increments)} of these rows count again"
     return text
@@ -164,7 +166,7 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None, row
         what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
         before = f"the last finished run had {last:,}, " if last is not None else ""
         raise TooFewRowsError(
-            f"the source has {rows:,} rows; {before}and --min-rows is {what}; nothing was sent",
+            f"the source has {counted(rows, 'row')}; {before}and --min-rows is {what}; nothing was sent",
             hint="is the export whole? If it is, run with a lower --min-rows, or with --min-rows 0",
         )
 
@@ -226,7 +228,7 @@ def input_warnings(job: Job, source: Source) -> Iterator[Warned]:
         yield Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
     yield from source.warnings
     yield from (Warned("header", text) for text in source.remarks(job.identification.columns()))
-    typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
+    typed = [file for file in range(len(source.files)) if not source.has_open_columns(file)]
     for name in subject.fields:
         spec = fields[name]
         if spec.column is not None and not spec.transform:

@@ -99,8 +99,7 @@ class JobSource:
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        formats = {file.format for file in self.source.files}
-        return splice_json if self.mapper.has_raw_json or formats & {"ndjson", "excel"} else None
+        return splice_json if self.mapper.has_raw_json or self.source.gives_json else None
 
     def files(self) -> Iterator[RowRange]:
         """Each file as one range."""
@@ -169,13 +168,13 @@ def _with_all_columns(job: Job, source: Source, *, strict: bool) -> Source:
         for file in files:
             check_repeated(job, source.files[file].name, source.repeated(file))
         wanted = late = lacking(job, known)
-        for file, found in enumerate(source.files):  # in NDJSON a column may come late
-            if late and found.format == "ndjson":
+        for file in range(len(source.files)):  # in NDJSON a column may come late
+            if late and source.has_open_columns(file):
                 late = source.lacks(file, late)
         there = [*known, *(name for name in wanted if name not in late)]
         check_columns(job, there, "; ".join(source.remarks()) if lacking(job, there) else "")
     for file in files:
-        in_rows = source.files[file].format == "ndjson"
+        in_rows = source.has_open_columns(file)
         missing = [name for name in lacking(job, names[file]) if name in known]
         if strict and in_rows:
             continue  # what a row lacks is null in it, and it may yet have what none had so far

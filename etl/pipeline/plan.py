@@ -23,7 +23,7 @@ from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..tally import ROW_ENDS, RowRange, Tally, counted_rows
-from ..text import MASK, html_table, span
+from ..text import MASK, counted, html_table, span
 from .diff_base import open_diff_base
 from .figures import Figures
 from .guards import check_repeat, check_rows, input_warnings, last_rows, warn_of_large_numbers
@@ -187,21 +187,22 @@ class Plan:
 
         if settings.min_rows is not None or last:
             check = partial(check_rows, inputs.source, settings.min_rows, last, rows)
-            ask("min-rows", settings.min_rows or 1, f"{rows:,} rows", check)
+            ask("min-rows", settings.min_rows or 1, counted(rows, "row"), check)
         if increments_of(inputs.job):
             digests, again = first_digests(inputs.source, needed=True), settings.again
             repeat = partial(check_repeat, inputs.job, inputs.source, past, digests, again=again)
             ask("again", "as often as asked" if again else "once", "counters", repeat)
         most = base.most_absent(settings.max_absent)
         if removed.sought and most is not None:
-            ask("max-absent", f"{most:g}%", f"{removed.count:,} users left", partial(removed.check, most))
+            left = f"{counted(removed.count, 'user')} left"
+            ask("max-absent", f"{most:g}%", left, partial(removed.check, most))
         most = base.most_changes(inputs.job, settings.max_changes)
         if found is not None and most is not None:
             value = f"{found.final.changed(base.in_doubt):,} of {base.certain:,} known users changed"
             ask("max-changes", f"{most:g}%", value, partial(found.check, most, pipeline))
         limits = settings.max_rejects
         if limits.count is not None or limits.percent is not None:
-            value = f"{tally.rejected + tally.swallowed:,} rejects"
+            value = counted(tally.rejected + tally.swallowed, "reject")
             ask("max-rejects", limits, value, partial(check_rejects, tally, limits, ended=True))
 
 

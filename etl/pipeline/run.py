@@ -36,6 +36,7 @@ from ..run_events import (
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from ..tally import RangeSet, Tally
+from ..text import counted
 from .diff_base import write_snapshot
 from .figures import options_of
 from .guards import check_rows, input_warnings
@@ -105,7 +106,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         notes = (*run.diff_base.warnings, *inputs.notes)
         if plan is not None:
             plan.begin(folder)
-            notes += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
+            notes += (Noted("plan", f"the plan {plan.path} holds: {counted(plan.updates, 'update')}"),)
         run = replace(run, notes=(*notes, *run.notes))
         run_id = run.checkpoint.progress().run_id
         pipeline = RowPipeline(inputs.job, rows, run.diff_base, run_id, limits=inputs.limits)
@@ -291,8 +292,8 @@ class _Run:
         )
         if summary.tally.uncounted:
             text = (
-                f"the server counted {summary.tally.uncounted:,} fewer events than it was sent and said it "
-                "took; events that it had from an earlier try may be among them"
+                f"the server said it took {summary.tally.uncounted:,} events that it did not count; events "
+                "that it had from an earlier try may be among them"
             )
             self.listener(Warned("uncounted", text))
         digests, specs = checkpoint.digests(), self.pipeline.job.identification.located()

@@ -25,6 +25,7 @@ from ..mapper import load_transform
 from ..snapshot import layout_of
 from ..state_files import replacing_file, write_whole
 from ..tally import ROW_ENDS
+from ..text import counted
 from .status import destination_folder, look_at_snapshot
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class SavedPlan:
         sent = ((name, both[0].get(name), rows) for name, rows in both[1].items())
         found += [f"{name}: {before} -> {after} rows" for name, before, after in sent if before != after]
         if self.data["identifications"]["sha256"] != now.sha256.hexdigest():
-            found += [] if found else [f"{self.updates:,} updates have other content"]
+            found += [] if found else [f"{counted(self.updates, 'update has', 'updates have')} other content"]
             if self.data["propsync"] != version("propsync"):
                 found.append(f"propsync: {self.data['propsync']} -> {version('propsync')}")
             elif now.inputs.job.transform is not None:

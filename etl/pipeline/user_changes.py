@@ -36,6 +36,7 @@ from ..snapshot import (
 )
 from ..subject import Subject, user_keys
 from ..tally import RowRange
+from ..text import counted
 from .diff_base import DiffBase, renewed_ids
 from .job_source import JobSource
 from .prefetch import prefetched
@@ -209,13 +210,14 @@ class RemovedUsers:
     def warnings(self) -> Iterator[Warned]:
         """What a user should know before properties are unset."""
         if self.spared:
-            text = f"the export names nobody, so nobody is unset; {self.spared:,} users are known"
-            yield Warned("nobody", text)
+            known = counted(self.spared, "user is", "users are")
+            yield Warned("nobody", f"the export names nobody, so nobody is unset; {known} known")
         if self.count:
-            yield Warned("absent", f"{self.count:,} users aren't in the export: their properties are unset")
+            absent = counted(self.count, "user isn't", "users aren't")
+            yield Warned("absent", f"{absent} in the export: their properties are unset")
         if self.count and self.unread:
-            text = f"{self.unread:,} rows name no readable user; such a user counts as one who left"
-            yield Warned("unread", text)
+            unread = counted(self.unread, "row names", "rows name")
+            yield Warned("unread", f"{unread} no readable user; such a user counts as one who left")
 
     def chunks(self, ranges: Iterable[RowRange], held: HeldOf = lambda _: None) -> Iterator[list[Chunk]]:
         """The requests that unset the job's properties for the users in these ranges."""

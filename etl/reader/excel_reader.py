@@ -49,6 +49,7 @@ class ExcelReader(TableReader):
 
     format = "excel"
     endings = ("xlsx", "xlsm", "xlsb", "xls", "ods")
+    gives_json = True
     claims = re.compile(  # in a zip archive, or an old one
         rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
         rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",

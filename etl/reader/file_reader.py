@@ -82,10 +82,10 @@ class FileReader:
     `format` is the key of that entry, and `endings` are the ends of names of its files. Uncompressed, a file
     that begins as `claims` is of the format, whatever its name; one with its ending must begin as `may_be`.
     `text`: the values are untyped text in which an empty field means null. `open_columns`: each row has
-    columns of its own. `holds_rejects`: it is a reject file. `repeated` are names of several columns, with
-    the places (from 1) of these columns. `warnings` say what isn't read of a file. `nbytes` is the size of
-    what is in memory. `read_so_far` are rows, and the bytes of the file that they take, as far as they were
-    read.
+    columns of its own. `gives_json`: a column may come as JSON. `holds_rejects`: it is a reject file.
+    `repeated` are names of several columns, with the places (from 1) of these columns. `warnings` say what
+    isn't read of a file. `nbytes` is the size of what is in memory. `read_so_far` are rows, and the bytes of
+    the file that they take, as far as they were read.
     """
 
     format: ClassVar[str]
@@ -93,6 +93,7 @@ class FileReader:
     claims: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
     may_be: ClassVar[re.Pattern[bytes]] = re.compile(rb"")
     open_columns: ClassVar[bool] = False
+    gives_json: ClassVar[bool] = False
     text: bool = False
     holds_rejects: bool = False
     repeated: Mapping[str, list[int]] = {}

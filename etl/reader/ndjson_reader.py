@@ -66,6 +66,7 @@ class NdjsonReader(FileReader):
     format = "ndjson"
     endings = ("ndjson", "jsonl", "json")
     open_columns = True
+    gives_json = True
 
     def __init__(
         self, input_file: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import SourceError
-from ..job.sections import CsvOptions, ExcelOptions
+from ..job.sections import FileOptions
 from ..model import LISTED, Batch, SourceFile
 from ..run_events import Warned
 from ..tally import RowRange
@@ -76,6 +77,10 @@ class Source:
         """Return the columns of file number `file` (0-based), without looking at their types."""
         return self._entries[file].names()
 
+    def has_open_columns(self, file: int) -> bool:
+        """Return whether each row of file number `file` has columns of its own, as in NDJSON."""
+        return self._entries[file].reader.open_columns
+
     def repeated(self, file: int) -> dict[str, list[int]]:
         """Return names that file number `file` has several times, with the places (from 1) of each."""
         return dict(self._entries[file].reader.repeated)
@@ -112,6 +117,11 @@ class Source:
     def _with_entry(self, file: int, entry: _Entry) -> Source:
         entries = (*self._entries[:file], entry, *self._entries[file + 1 :])
         return replace(self, _entries=entries, files=tuple(one.file for one in entries))
+
+    @property
+    def gives_json(self) -> bool:
+        """Whether a column of any file may come as JSON."""
+        return any(entry.reader.gives_json for entry in self._entries)
 
     @property
     def holds_rejects(self) -> bool:
@@ -282,27 +292,27 @@ class Source:
 def open_source(
     locations: Sequence[object],
     *,
-    csv: CsvOptions | None = None,
-    excel: ExcelOptions | None = None,
     folder: Path = Path(),
     batch_rows: int = 16384,
+    **options: Unpack[FileOptions],
 ) -> Source:
     """Find and open the files of `locations`, in the order given, and by name within folders and patterns.
 
     A location is a path, pattern, folder or address (str or Path, relative to `folder`), `-` for stdin, a
-    DataFrame, or anything with Arrow's stream interface. A file named twice is read once.
+    DataFrame, or anything with Arrow's stream interface. A file named twice is read once. `options` are
+    `Job.file_options`, or some of them.
     """
-    options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
+    reading = ReadOptions(**options, batch_rows=batch_rows)
     entries, seen, warnings = list[_Entry](), set[object](), list[Warned]()
     for location in locations:
         if not isinstance(location, str | Path):
-            entries.append(_opened(reader_of_object(location, options), options))
+            entries.append(_opened(reader_of_object(location, reading), reading))
             continue
         left_out = Counter[str]()
         for stored in find_files(str(location), folder, left_out):
             if stored.identity() not in seen:
                 seen.add(stored.identity())
-                entries.append(_opened(stored, options))
+                entries.append(_opened(stored, reading))
                 warnings += entries[-1].reader.warnings
         if left_out:
             warnings.append(Warned("left_out", left_out_message(str(location), left_out)))

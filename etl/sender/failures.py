@@ -249,7 +249,8 @@ class Failures:
         """After a throttling the part waits, with all others or alone.
 
         The first throttling is taken for everyone's. After a second one others are let ahead. If it goes on
-        while others pass, the part itself is at fault: it is halved until its one user is found.
+        while others pass, the part itself is at fault: it is halved until its one user is found. Of rows that
+        an earlier process held, others of their chunk passed then: they are at fault if nothing else is left.
         """
         pause = self.pause
         others_pass = self._count_failure(part, verdict)
@@ -259,7 +260,9 @@ class Failures:
             return min(pause.respite(verdict, part.failures), pause.left)
         if others_pass or part.alone_since is not None:
             return self.throttled_alone(part, verdict)
-        if part.failures == 2 and pause.left > 0 and not self.parts.parked:  # else another part lets them
+        # Of those that fail one lets others ahead, and so does all that an earlier process had to hold.
+        lets_ahead = part.sent.again or (part.failures == 2 and not self.parts.parked)
+        if part.failures <= 2 and pause.left > 0 and lets_ahead:
             self.parts.park(part)
             return min(pause.wait(verdict, part.failures), pause.left)
         return self._wait_with_all(part, started, verdict, _THROTTLED_PATIENCE)
@@ -299,6 +302,7 @@ class Failures:
         part.failures += 1
         part.since = min(part.since, self.pause.clock.now())
         part.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
+        part.only_throttled &= isinstance(verdict, SlowDown)
         part.passes = self.pause.passes
         return others_pass
 
@@ -312,6 +316,9 @@ class Failures:
         now = (pause.passes, pause.failures)
         if part.failures >= patience and part.users > 1 and pause.left > 0 and now != self._halved_at:
             self._halved_at = now
+            return self._single_out(part, verdict)
+        if pause.left <= 0 and part.only_throttled and self.parts.only_held_left:
+            part.leave_others(pause.begin())
             return self._single_out(part, verdict)
         pause.failed(started, verdict)
         return 0.0

@@ -33,6 +33,7 @@ class PartsInFlight:
 
     `parked` are those that are parked and without an answer, with the bytes that each had then, together
     `parked_bytes`; `unanswered` counts identifications. `changed` is called when one of these gets less.
+    `complete` is set once no more chunks come.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class PartsInFlight:
     ) -> None:
         self.parked: dict[Part, int] = {}
         self.parked_bytes = self.unanswered = 0
+        self.complete = False
+        self._held_before = 0  # how many of `unanswered` an earlier process held
         self.hot_users, self.begin, self.spawn = hot_users, begin, spawn
         self._times, self._changed, self._stopping = times, changed, stopping
         self._order = UserOrder[Part]()
@@ -60,7 +63,7 @@ class PartsInFlight:
         whole = ChunkInFlight(chunk, commit, Slot(self._times.move))
         part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
         part.enter("user")
-        self.unanswered += part.users
+        self._count_unanswered(part, part.users)
         self._order.enter(part)
         self._proceed(part)
 
@@ -99,9 +102,18 @@ class PartsInFlight:
         self.park(part)
         self.parked_bytes -= self.parked.pop(part)
         part.answered = True
-        self.unanswered -= part.users
+        self._count_unanswered(part, -part.users)
         self._changed()
         self._proceed_all(part.after)
+
+    @property
+    def only_held_left(self) -> bool:
+        """Whether all that is left was held by an earlier process, when others of its chunk had passed."""
+        return self.complete and self.unanswered == self._held_before
+
+    def _count_unanswered(self, part: Part, users: int) -> None:
+        self.unanswered += users
+        self._held_before += users if part.sent.again else 0
 
     def finish(self, part: Part, outcome: Outcome) -> None:
         """A part has its end."""
@@ -157,7 +169,7 @@ class PartsInFlight:
     def _end(self, part: Part, outcome: Outcome) -> None:
         part.outcome = outcome
         if not part.answered:
-            self.unanswered -= part.users
+            self._count_unanswered(part, -part.users)
             self._changed()
         self._commit_if_ended(part)
 

@@ -130,6 +130,7 @@ class Part(Claim):
     often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: its rows may have
     been taken by an earlier try. `doubted`: it is unknown of one of these tries whether it arrived.
     `refused` is how many requests had been accepted when a request with its rows was first refused.
+    `only_throttled`: none of its requests failed otherwise.
     From `alone_since` on it has a clock of its own; `hot`: its users are known to be refused.
     """
 
@@ -150,6 +151,7 @@ class Part(Claim):
     tried: bool = False
     doubted: bool = False
     refused: int | None = None
+    only_throttled: bool = True
 
     @property
     def users(self) -> int:
@@ -249,12 +251,14 @@ def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:
     """Every identification of the part was taken, unless the server did not count them (`counted` False).
 
-    One row of each user is accepted, the others were merged into it. If the count is wrong, it is unknown
-    which events arrived.
+    One row of each user is accepted, the others were merged into it. If the count is wrong or missing, it is
+    unknown which events arrived.
     """
     missing = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
     if not counted:
         reason = f"the server answered 200 and counted {verdict.ingested:,} of {part.users:,} events"
+        if verdict.lacks_count:
+            reason = f"the server answered 200 without a count (events_ingested) of the {part.users:,} events"
         doubt = Tally(in_doubt=1, uncounted=missing)
         return Outcome(doubt) + handed_back(part, "uncounted", reason, "in_doubt")
     tally = Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=missing)

@@ -127,6 +127,7 @@ class Sender:
 
     async def drain(self) -> None:
         """Wait until every row that was given has its end and is committed, or the sender has stopped."""
+        self._parts.complete = True
         while self._parts.unanswered and not self.stopping:
             self._changed.clear()
             await self._changed.wait()

@@ -123,9 +123,15 @@ def test_who_is_refused_everything_stops_cheaply_and_can_go_on(
     assert len(server.taken) == again.summary["accepted"] == 600
 
 
-@pytest.mark.parametrize("told", [{"code": 200, "events_ingested": 0}, {"code": 200}])
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"code": 200, "events_ingested": 0}, "counted 0 of 2 events"),
+        ({"code": 200}, "without a count (events_ingested) of the 2 events"),
+    ],
+)
 def test_events_that_were_not_counted_are_rejects_and_sent_the_next_night(
-    propsync: Propsync, server: StandIn, tmp_path: Path, told: dict[str, int]
+    propsync: Propsync, server: StandIn, tmp_path: Path, told: dict[str, int], reason: str
 ) -> None:
     job = write(tmp_path, 2, BATCH)
     server.says(200, json.dumps(told).encode())
@@ -135,6 +141,8 @@ def test_events_that_were_not_counted_are_rejects_and_sent_the_next_night(
     assert night.summary["uncounted"] == 2
     rejects = (tmp_path / ".propsync" / "job" / "rejects.ndjson").read_text().splitlines()
     assert [json.loads(line)["row"] for line in rejects] == [1, 2]
+    assert all(json.loads(line)["reason"].endswith(reason) for line in rejects)
+    assert "the server said it took 2 events that it did not count" in night.err
     server.answer = taking
     assert send(propsync, server, job).code == 0
     assert sorted(server.taken) == ["user-000001", "user-000002"]

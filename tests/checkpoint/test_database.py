@@ -5,6 +5,9 @@ A past run is known again by its files.
 
 from __future__ import annotations
 
+import sqlite3
+import zlib
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint, PastRun, SentEntries, mark_of
-from etl.checkpoint.database import SentFile, by_end
+from etl.checkpoint.database import SentFile, by_end, create_database
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import CommittedRows, Sent
 from etl.tally import RowRange, Tally
@@ -198,3 +201,13 @@ def test_a_file_is_marked_by_its_digest_or_else_by_all_that_is_known_of_it() -> 
     assert mark_of(["a.csv", 5, 1.5, "x"], "abc") == mark_of(["b.csv", 5, None, "y"], "abc") == "5:abc"
     assert mark_of(["a.csv", 5, 1.5, "x"], None) == "a.csv:5:1.5:x"
     assert mark_of(["a.csv", 5, None, "x"], None) is None
+
+
+def test_the_columns_are_those_of_the_version(path: Path) -> None:
+    """A checkpoint with other columns needs another version, by which an older one is refused in words."""
+    create_database(path, [None] * 9, (), {})
+    with closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        made = connection.execute("SELECT sql FROM sqlite_master WHERE sql NOTNULL ORDER BY name").fetchall()
+    words = " ".join(" ".join(sql.split()) for (sql,) in made)
+    assert (version, zlib.crc32(words.encode())) == (6, 1_198_986_683)

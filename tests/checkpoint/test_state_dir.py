@@ -144,11 +144,13 @@ def test_the_lock_is_opened_without_following_a_link(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path: Path) -> None:
     folder = StateDir(tmp_path)
-    drafts = ["rejects.ndjson.new", "snapshot.arrow.new", "ids.arrow.new", "progress.json"]
+    drafts = ["rejects.ndjson.new", "snapshot.arrow.new", "ids.arrow.new", "progress.json", "in_flight.new"]
+    drafts += [f"checkpoint.sqlite.new{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
     drafts += ["snapshot-0123456789ab.arrow.new", "ids-0123456789ab.arrow.new"]  # of another destination
     kept = [
         *("rejects.ndjson", "snapshot.arrow", "rejects.ndjson.bak", "rejects.ndjsonab1_x9zq"),
-        *("rejects.ndjson20240501", "fixed.new", "rejects.ndjson-fixed", "ids-0123456789ab.arrow"),
+        *("rejects.ndjson20240501", "fixed.new", "rejects.ndjson-fixed", "checkpoint.sqlite-wal"),
+        "ids-0123456789ab.arrow",
     ]
     for name in (*drafts, *kept):
         (tmp_path / name).touch()

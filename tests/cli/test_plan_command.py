@@ -96,12 +96,12 @@ def test_a_guard_that_stops_and_warnings_are_shown(propsync: Propsync, sandbox: 
     check = ("check", job, "--endpoint", sandbox.url, "--save", plan, "--max-rejects", "0")
     assert propsync(*check).code == 4
     out = propsync("plan", "show", plan).out
-    assert "stops --max-rejects 0 1 rejects" in [" ".join(line.split()) for line in out.splitlines()]
+    assert "stops --max-rejects 0 1 reject" in [" ".join(line.split()) for line in out.splitlines()]
     assert "\n  warning\n  $add: " in out
     assert max(map(columns, out.splitlines())) <= 80
     markdown = propsync("plan", "show", plan, "--markdown").out
     assert "a guard would stop the run" in markdown
-    assert "| `stops` | `--max-rejects 0` | `1 rejects` |" in markdown
+    assert "| `stops` | `--max-rejects 0` | `1 reject` |" in markdown
     assert "| `$add: " in markdown
 
 

@@ -26,7 +26,7 @@ def csv_source(
 ) -> Source:
     content = text if isinstance(text, bytes) else text.encode()
     (folder / name).write_bytes(content)
-    return open_source([name], folder=folder, csv=csv)
+    return open_source([name], folder=folder, csv=csv or CsvOptions())
 
 
 def column_source(folder: Path, values: Sequence[str], column: str = "v") -> Source:

@@ -90,6 +90,16 @@ def test_a_record_that_can_not_be_read_is_left_out(tmp_path: Path) -> None:
     assert len(past_records(tmp_path)) == len(list(readable_runs(tmp_path))) == 1
 
 
+def test_a_record_without_the_keys_of_a_later_version_is_read(tmp_path: Path) -> None:
+    data = recorded().as_dict()
+    for key in ("uncounted", "skipped_values"):
+        del data["summary"][key]
+    del data["summary"]["seconds_by"]["commit"]
+    keep_run(tmp_path, data, NOW)
+    (found,) = past_records(tmp_path)
+    assert (found.summary.tally.rows, found.summary.tally.uncounted) == (5000 + 1000, 0)
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "left"),
     [

@@ -53,7 +53,7 @@ def test_the_table_for_people() -> None:
         "  2,000 requests, 346 MB sent, 12 retries, 3 throttled, 4 min 10 s, 4,000 rows/s",
         "  500,000 of these rows had been committed by earlier runs.",
         "  2 answers left open whether the request was applied; it was sent again.",
-        "  The server counted 5 events fewer than it was sent and took.",
+        "  The server said it took 5 events that it did not count.",
     ]
 
 

@@ -37,7 +37,12 @@ ARROW_SAMPLES: dict[str, tuple[pa.Array, list[Any]]] = {
     "float64": (pa.array([0.1, None, NAN, -INF]), [0.1, None, None, "<not_finite>"]),
     "decimal128": (pa.array([Decimal("1.50"), None]), [1.5, None]),
     "decimal256": (pa.array([Decimal("1.50")], pa.decimal256(50, 2)), [1.5]),
-    "decimal of thousands": (pa.array([Decimal(1500)], pa.decimal128(5, -2)), [1500]),
+    "decimal of hundreds": (
+        pa.array([Decimal(1500), Decimal(0), None], pa.decimal128(5, -2)),
+        [1500, 0, None],
+    ),
+    "decimal of 76 digits": (pa.array([Decimal(10**75), Decimal(0)], pa.decimal256(38, -38)), [1e75, 0]),
+    "decimal of 77 digits": (pa.array([Decimal(10**76), Decimal(0)], pa.decimal256(39, -38)), [1e76, 0]),
     "null": (pa.nulls(2), [None, None]),
     "string": (pa.array(["a", "", "é😀", None]), ["a", "", "é😀", None]),
     "large_string": (pa.array(["a\x00b"], pa.large_string()), ["a\x00b"]),

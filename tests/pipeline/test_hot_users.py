@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl import Job
 from etl.checkpoint import Checkpoint
 from etl.checkpoint.in_flight_file import read_in_flight, uncommitted_flights
 from etl.errors import DestinationError, EtlError
@@ -114,6 +115,68 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
         assert held(sandbox) == expected
         assert sandbox.stats.concurrent_users == 0
     assert (summary.tally.accepted, summary.tally.merged, summary.resumed_rows) == (870 + 18, 12, 870)
+
+
+def held_back(job: Job, sandbox: Sandbox, rows: list[Row]) -> None:
+    """Kill a run of which only the rows of the hot user are left."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progressed) and event.tally.accepted == sum(row["id"] != HOT for row in rows):
+            raise KilledError
+
+    with pytest.raises((KilledError, ExceptionGroup)):
+        night(job, sandbox, rows, listener=stop)
+    quiet(sandbox)
+
+
+@pytest.mark.parametrize("transport", ["identify", "batch"])
+def test_a_resumed_run_ends_though_only_a_hot_user_is_left(tmp_path: Path, transport: str) -> None:
+    """The rows are held, so others passed before them: the same end as without the kill."""
+    job, rows = job_in(tmp_path / "job", destination={"transport": transport}), export(300, 30)
+    with throttling(HOT) as sandbox:
+        calm = night(job, sandbox, rows, state_dir=tmp_path / "calm", max_outage=0.4, clock=patient())
+        held_back(job, sandbox, rows)
+        before = len(sandbox.requests)
+        summary = night(job, sandbox, rows, max_outage=0.4, clock=patient())
+        assert {entry.status for entry in sandbox.requests[before:]} == {429}
+        assert set(held(sandbox)) == {row["id"] for row in rows} - {HOT}
+    assert (summary.exit_code, summary.status, summary.resumed_rows) == (3, "finished", 290)
+    assert summary.rejects_by_code == calm.rejects_by_code == {"transient": 10}
+    assert summary.tally.accepted == calm.tally.accepted == 290
+
+
+@pytest.mark.parametrize("outage", ["503", "502-after", "reset-before", "portal"])
+def test_in_an_outage_rows_that_are_held_wait_for_the_next_run(tmp_path: Path, outage: str) -> None:
+    job, rows = job_in(tmp_path / "job"), export(300, 30)
+    with throttling(HOT) as sandbox:
+        held_back(job, sandbox, rows)
+        sandbox.change(hot_users=[])
+        sandbox.begin_outage(outage)
+        with pytest.raises(DestinationError):
+            night(job, sandbox, rows, max_outage=0.3, clock=patient())
+        sandbox.end_outage()
+        summary = night(job, sandbox, rows)
+    assert (summary.exit_code, summary.tally.rejected, summary.resumed_rows) == (0, 0, 290)
+
+
+def test_held_rows_wait_while_others_are_left_that_do_not_pass_either(tmp_path: Path) -> None:
+    """Every request is throttled then: that says nothing about the hot user."""
+    job, rows = job_in(tmp_path / "job"), export(300, 30)
+    with throttling(HOT) as sandbox:
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Progressed) and event.tally.accepted > 100:
+                raise KilledError
+
+        with pytest.raises((KilledError, ExceptionGroup)):
+            night(job, sandbox, rows, listener=stop, concurrency=1)
+        quiet(sandbox)
+        sandbox.begin_outage("429")
+        with pytest.raises(DestinationError):
+            night(job, sandbox, rows, max_outage=0.3, clock=patient())
+        with Checkpoint.load(job.state_dir / "checkpoint.sqlite") or pytest.fail("gone") as found:
+            assert [*found.held()]
+            assert found.progress().tally.rejected == 0
 
 
 @given(

@@ -238,4 +238,7 @@ def test_rows_without_a_readable_user_are_told(tmp_path: Path, sandbox: Sandbox)
     heard: list[Event] = []
     night(job, sandbox, rows(range(10)))
     night(job, sandbox, [*rows(range(9)), {"id": None, "plan": "x", "score": 1}], listener=heard.append)
-    assert [event.code for event in heard if isinstance(event, Warned)] == ["absent", "unread"]
+    assert {event.code: event.message for event in heard if isinstance(event, Warned)} == {
+        "absent": "1 user isn't in the export: their properties are unset",
+        "unread": "1 row names no readable user; such a user counts as one who left",
+    }

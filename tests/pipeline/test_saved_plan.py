@@ -392,7 +392,7 @@ def test_guards_stop_a_plan_and_it_can_be_applied_then(server: Recorder, tmp_pat
     none = RejectLimit(count=0)
     planned = night.plan(max_rejects=none)
     (guard,) = [guard for guard in planned.guards if guard.name == "max-rejects"]
-    assert (guard.limit, guard.found, guard.error) == ("0", "1 rejects", planned.refused)
+    assert (guard.limit, guard.found, guard.error) == ("0", "1 reject", planned.refused)
     with pytest.raises(EtlError, match="rejected"):
         night.apply(max_rejects=none)
     assert night.apply().status == "finished"

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from etl.arrow.json_text import is_json
 from etl.job.sections import CsvOptions
 from etl.reader import open_source
 from etl.reader.file_reader import OPEN, RowSpans
 from etl.tally import RowRange
-from tests.reader.reading import batches, opened, rows_of, written
+from tests.reader.reading import batches, opened, rows_of, workbook, written
 
 TABLE = pa.table({"id": ["user-1", "user-2", "user-3"]})
 
@@ -46,6 +47,23 @@ def test_columns_can_be_looked_up_and_added(tmp_path: Path) -> None:
     wider = source.with_columns(2, ["plan"])
     assert rows_of(batches(wider, 2))[1] == {"id": "user-1", "plan": None}
     source.fetch()  # nothing is from the web
+
+
+MIXED: list[tuple[str, object]] = [("id", "v"), ("user-1", 1), ("user-2", "x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "json"),
+    [("a.csv", False), ("b.ndjson", True), ("c.parquet", False), ("d.xlsx", True)],
+)
+def test_json_comes_from_those_who_say_that_they_give_it(tmp_path: Path, name: str, *, json: bool) -> None:
+    written(tmp_path, "a.csv", "".join(f"{key},{value}\n" for key, value in MIXED))
+    written(tmp_path, "b.ndjson", '{"id": "user-1", "v": 1}\n{"id": "user-2", "v": "x"}\n')
+    pq.write_table(TABLE.append_column("v", TABLE["id"]), tmp_path / "c.parquet")
+    workbook(tmp_path / "d.xlsx", MIXED)
+    source = open_source([tmp_path / name])
+    read = source.read(RowRange(0), used=["v"])
+    assert any(is_json(batch.rows["v"].type) for batch in read) is source.gives_json is json
 
 
 @pytest.mark.parametrize(

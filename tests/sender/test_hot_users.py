@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +17,8 @@ from hypothesis import strategies as st
 from etl.amplitude.responses import SlowDown, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, Reject
-from etl.sender import Backoff, sender
-from tests.examples import examples
+from etl.sender import AdaptiveRate, Backoff, Clock, RateLimiter, sender
+from tests.examples import each_row, examples
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
 from tests.sender.virtual_time import run_virtual
 
@@ -131,6 +135,66 @@ def test_what_waits_is_bounded_and_what_is_hot_for_longer_holds_up_no_more(
     assert len(begun) <= 5 * 30  # then the source waits
     assert carried.total.tally.accepted == 100 * 4
     assert carried.seconds < OUTAGE + 120
+
+
+def held_before(users: list[list[str]]) -> list[Chunk]:
+    """Chunks as a resumed run has them whose rows were held when others of the same chunk were committed."""
+    return [replace(chunk, again=True) for chunk in chunks_of(users)]
+
+
+def carry_held(chunks: list[Chunk], server: Destination, carried: Carried, **others: Any) -> Carried:
+    carried.left |= {chunk.first: chunk.numbers.tolist() for chunk in chunks if chunk.again}
+    return run_virtual(carry_all(chunks, server, outage=OUTAGE, carried=carried, **others))
+
+
+@each_row("rate", [AdaptiveRate, partial(RateLimiter, 1000.0)])
+def test_what_was_held_before_ends_in_one_outage_if_nothing_else_is_left(
+    rate: Callable[[Clock], RateLimiter],
+) -> None:
+    """More users than slots, in chunks of their own and together, and one who is not hot any more.
+
+    For those who are proven when that one passes, the time begins then.
+    """
+    users = [
+        *([f"hot-{n}"] for n in range(20)),
+        ["hot-20", "cool", "hot-21"],
+        *([f"hot-{n}"] for n in range(5)),
+    ]
+    server = Destination(hot=frozenset(f"hot-{n}" for n in range(22)))
+    carried = carry_held(held_before(users), server, Carried(), rate=rate)
+    assert server.accepted == ["cool"]
+    assert carried.total.tally.accepted == 1
+    assert [reject.code for reject in carried.rejects] == ["transient"] * 27
+    assert OUTAGE <= carried.seconds <= 2 * OUTAGE + 120
+
+
+@each_row("until", [math.inf, OUTAGE / 2])
+@each_row(
+    "verdict",
+    [TryAgain(True, "502"), TryAgain(False, "503"), TryAgain(False, "no connection", unsent=True)],
+)
+def test_what_was_held_before_is_no_reject_in_an_outage(verdict: Verdict, until: float) -> None:
+    """Also if the destination throttles at last."""
+
+    def answer(users: list[str], now: float) -> Verdict:
+        return verdict if now < until else SlowDown(None, "throttled")
+
+    carried = Carried()
+    with pytest.raises(DestinationError):
+        carry_held(held_before([["a"], ["b", "c"]]), Destination(answer=answer), carried)
+    assert not carried.commits
+
+
+def test_what_was_held_before_is_no_reject_while_others_do_not_pass_either() -> None:
+    users = [*([f"held-{n}"] for n in range(20)), ["other"]]
+    chunks = held_before(users)
+    for others in (chunks[-1:], chunks[:1]):  # they come first, or last
+        mixed = [replace(chunk, again=chunk not in others) for chunk in chunks]
+        server, carried = Destination(answer=lambda *_: SlowDown(None, "throttled")), Carried()
+        with pytest.raises(DestinationError):
+            carry_held(mixed, server, carried)
+        assert not carried.commits
+        assert {user for _, some in server.requests for user in some} == {*map("".join, users)}
 
 
 @given(

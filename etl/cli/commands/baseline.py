@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ExitCode
+from ...text import counted
 from .. import options
 from ..console import show_result
 
@@ -30,7 +31,8 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
     loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)
     found = record_baseline(loaded, source, settings=Settings(**flags))
-    lines = [f"{found.job}: {found.rows:,} rows read, {found.entries:,} users in the snapshot"]
+    rows, users = counted(found.rows, "row"), counted(found.entries, "user")
+    lines = [f"{found.job}: {rows} read, {users} in the snapshot"]
     lines += [f"  not recorded, {code}: {count:,}" for code, count in found.rejects_by_code.most_common()]
     show_result(found, lines, as_json=as_json)
     return ExitCode.REJECTS if found.rejected else ExitCode.DONE
