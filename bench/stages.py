@@ -53,9 +53,9 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     """The work of each stage, with all imports and opening done."""
     from etl.encoder import Limits
     from etl.job.spec import Job
-    from etl.model import RowRange
     from etl.pipeline.row_pipeline import RowPipeline
     from etl.reader import open_source
+    from etl.tally import RowRange
 
     job = Job.load(job_file, environ={})
     production = RowPipeline(job, open_source([path]), limits=Limits(identifications=1000))

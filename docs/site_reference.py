@@ -154,8 +154,8 @@ def _exit_codes() -> str:
 
 def _metrics() -> str:
     from etl.listeners.metrics import MetricValues, metrics_text
-    from etl.model import Tally
     from etl.run_events import Summary, Timing
+    from etl.tally import Tally
 
     timing, counts = Timing(latency=(0.1, 0.2, 0.3)), {"rejects_by_code": {"bad_number": 1}}
     skipped = {"mrr_usd": {"bad_number": 1}}

@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from .process import leave_at_once, watch_imports, watch_signals
+    from .process import exit_on_signals, watch_imports, watch_signals
 
     watch_signals()
     code = 130
@@ -18,9 +18,9 @@ def main() -> None:
         make_sturdy()
         watch_imports()
         code = run_command_line(sys.argv[1:])
-        leave_at_once(code)
+        exit_on_signals(code)
     except KeyboardInterrupt:  # before or after the command itself
-        leave_at_once(code)
+        exit_on_signals(code)
     _leave(code)
 
 
@@ -45,11 +45,11 @@ def _leave(code: int) -> None:
     """End the process. The code is decided, and further signals do not change it."""
     import threading
 
-    from .process import ignore
+    from .process import ignore_signals
 
     sys.stdout.flush()
     sys.stderr.flush()
-    ignore()
+    ignore_signals()
     if any(thread.daemon for thread in threading.enumerate()):
         # A reader that is stuck in a pipe: Python would wait for it, or fail over it.
         os._exit(code)

@@ -23,10 +23,10 @@ Integers: TypeAlias = NDArray[np.int64]
 # Seconds since 1970-01-01, and whether each text is a time; shape (n,) each.
 Instants: TypeAlias = tuple[Integers, NDArray[np.bool_]]
 
-SECONDS_PER_DAY: Final = 86_400
+_SECONDS_PER_DAY: Final = 86_400
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
-FIRST_SECOND: Final = FIRST_DAY * SECONDS_PER_DAY
-LAST_SECOND: Final = LAST_DAY * SECONDS_PER_DAY + SECONDS_PER_DAY - 1
+FIRST_SECOND: Final = FIRST_DAY * _SECONDS_PER_DAY
+LAST_SECOND: Final = LAST_DAY * _SECONDS_PER_DAY + _SECONDS_PER_DAY - 1
 
 _AHEAD: Final = r"(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?"  # of UTC
 _ZONE: Final = rf"(?P<zone>[Zz]|(?i:UTC|GMT)|{_AHEAD})"
@@ -50,23 +50,15 @@ _DIGITS: Final = {
 _TIME_DIRECTIVES: Final = frozenset("HIMSfpcX")
 
 
-def normalize_date(text: str) -> str:
-    """One ISO date, or the day of an ISO time as it is written, as YYYY-MM-DD. Raises ValueError."""
-    return _only(read_iso(pa.array([text]), local=True))[:10]
+def normalized(text: str, *, day: bool) -> str:
+    """Return an ISO date or time in UTC as YYYY-MM-DDTHH:MM:SS; with `day`, its day as written as YYYY-MM-DD.
 
-
-def normalize_datetime(text: str, zone: str | None = None) -> str:
-    """One ISO date or time in UTC as YYYY-MM-DDTHH:MM:SS. A time without a zone is in `zone`, or else in UTC.
-
-    Raises ValueError.
+    A time without a zone is in UTC. Raises ValueError.
     """
-    return _only(read_iso(pa.array([text]), zone))
-
-
-def _only(instants: Instants) -> str:
-    if not instants[1][0]:
+    (seconds,), (valid,) = read_iso(pa.array([text]), local=day)
+    if not valid:
         raise ValueError("not a date or time")
-    return str(instants[0].astype("datetime64[s]")[0])
+    return str(seconds.astype("datetime64[s]"))[: 10 if day else None]
 
 
 def read_iso(texts: pa.Array, zone: str | None = None, *, local: bool = False) -> Instants:
@@ -104,12 +96,11 @@ def has_time(format_: str) -> bool:
 
 def in_years(seconds: Integers) -> NDArray[np.bool_]:
     """Which seconds are in the years 1 to 9999; shape (n,)."""
-    inside: NDArray[np.bool_] = (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
-    return inside
+    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
 
 
 def to_utc(local: Integers, zone: str) -> Instants:
-    """What a clock in `zone` shows as seconds in UTC, and whether it ever shows that; shape (n,) each.
+    """Convert times on a clock in `zone` to seconds in UTC, and mark those that exist; shape (n,) each.
 
     A time that occurs twice, when clocks are put back, is the first of both. A time that clocks skip doesn't
     exist, but a day that begins with a skipped time begins with the next one.
@@ -117,11 +108,11 @@ def to_utc(local: Integers, zone: str) -> Instants:
     times = pa.array(local).cast(pa.timestamp("s"))
     utc = pc.assume_timezone(times, zone, ambiguous="earliest", nonexistent="latest").cast(pa.int64())
     seconds: Integers = utc.to_numpy(zero_copy_only=False)
-    return seconds, (to_local(seconds, zone) == local) | (local % SECONDS_PER_DAY == 0)
+    return seconds, (to_local(seconds, zone) == local) | (local % _SECONDS_PER_DAY == 0)
 
 
 def to_local(utc: Integers, zone: str) -> Integers:
-    """What a clock in `zone` shows, as seconds since 1970-01-01 on that clock; shape (n,)."""
+    """Convert seconds in UTC to seconds since 1970-01-01 on a clock in `zone`; shape (n,)."""
     times = pc.local_timestamp(pa.array(utc).cast(pa.timestamp("s", tz=zone)))
     seconds: Integers = times.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return seconds
@@ -160,11 +151,10 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     ahead = numbers.get("hours", zero) * 3600 + numbers.get("minutes", zero) * 60
     valid = (year > 0) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= next_month - first_day)
     valid &= (hour < 24) & (minute < 60) & (second < 60)
-    written = (first_day + day - 1) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
+    written = (first_day + day - 1) * _SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     if local and zone is None:
         return written, valid
-    utc = written - np.where(behind, -ahead, ahead)
-    return _in_zone((utc, valid), has_zone, zone, local=local)
+    return _in_zone((written - np.where(behind, -ahead, ahead), valid), has_zone, zone, local=local)
 
 
 def _in_zone(
@@ -195,7 +185,7 @@ def _read_format(texts: pa.Array, format_: str, zone: str | None) -> Instants:
         except (ValueError, re.error):
             continue
         since = (time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)) - epoch
-        seconds[row] = since.days * SECONDS_PER_DAY + since.seconds
+        seconds[row] = since.days * _SECONDS_PER_DAY + since.seconds
         valid[row], has_zone[row] = True, time.tzinfo is not None
     return _in_zone((seconds, valid), has_zone, zone)
 

@@ -44,9 +44,9 @@ def run(
     """Send a source as the job says, resuming an unfinished run; the summary counts the whole job.
 
     `source` None is the job's own. `key` None: from where the job says it is. A notebook shows the progress
-    unless there is a `listener`. `options` are the fields of `Settings`
-    (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
-    Raises EtlError where the run can't begin or can't go on.
+    unless there is a `listener`. `options` are the fields of `Settings` (endpoint, rate, concurrency,
+    batch_size, state_dir, restart ...); they change `settings`. Raises EtlError where the run can't begin or
+    can't go on.
     """
     from .job.known_job import read_api_key
     from .pipeline.run import no_listener, run_job
@@ -63,7 +63,7 @@ def run(
 def plan(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Plan:
-    """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
+    """Plan a run: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
     from .pipeline.plan import plan_job
 
     return plan_job(job, _open(job, source), settings=_settings(settings, options))
@@ -86,7 +86,7 @@ def explain(
     settings: Settings | None = None,
     **options: Unpack[Options],
 ) -> Explanation:
-    """Say what becomes of one user's rows and why, and what a run would send. Reads the whole source."""
+    """Explain how one user's rows are mapped and compared, and what a run would send. Reads all rows."""
     from .pipeline.preview import explain_user
 
     return explain_user(job, _open(job, source), user, settings=_settings(settings, options))

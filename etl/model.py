@@ -1,7 +1,7 @@
-"""The terms of the project as frozen types: ranges, batches, chunks, rejects and counts.
+"""The terms of the project as frozen types: batches, chunks, rejects, and what is sent and committed.
 
 Row numbers count from 1, the first row after a header. A range is half open: `first` is part of it and
-`stop` isn't.
+`stop` isn't. Counts of rows and the types of ranges are in `tally`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from .tally import ROW_ENDS as ROW_ENDS
-from .tally import HeldRows as HeldRows
-from .tally import RowRange as RowRange
-from .tally import Tally as Tally
-from .tally import counted_rows as counted_rows
-
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from .tally import RowRange, Tally
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
     Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]
@@ -200,14 +196,14 @@ class Chunk:
 
     `body` is the JSON array of k identifications, in pieces, escaped as the transport wants it: number i
     stands at `[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), before a comma or the last bracket.
-    `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
-    m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the range = m + unchanged + len(rejects) + those held. `fingerprints` (shape (m, p)) are the rows'
-    fingerprints; `large` is as in `Mapped`, `skipped` counts the values that were left out of the range's
-    rows. `unsent` are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape
-    (h,)) are the numbers of rows that are committed later, as parts of their own. `again`: the range is
-    committed already, but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom
-    earlier rows link each one's device.
+    `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the m
+    sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others. Rows of the range
+    = m + unchanged + len(rejects) + those held. `fingerprints` (shape (m, p)) are the rows' fingerprints;
+    `large` is as in `Mapped`, `skipped` counts the values that were left out of the range's rows. `unsent`
+    are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape (h,)) are the
+    numbers of rows that are committed later, as parts of their own. `again`: the range is committed already,
+    but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom earlier rows link each
+    one's device.
     """
 
     source: str

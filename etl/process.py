@@ -20,21 +20,15 @@ Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 # Two during the start are a repeated request to stop; after more, the end can't be reported any more.
 _PATIENCE: Final = 2
-# From glibc's malloc.h; other systems have no such function, and no such habit.
-_TRIM_THRESHOLD: Final = -1
-_MMAP_THRESHOLD: Final = -3
-_ARENA_MAX: Final = -8
-_KEPT_BYTES: Final = 18 << 20
-_LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
 
-_early: list[int] = []  # signals that came before `release`
+_early: list[int] = []  # signals that came before `release_signals`
 
 
 # --- signals that ask it to stop --------------------------------------------------------------------------
 
 
 def watch_signals() -> None:
-    """Handle all of them: the first ones wait for `release`, then one raises KeyboardInterrupt.
+    """Handle all of them: the first ones wait for `release_signals`, then one raises KeyboardInterrupt.
 
     For the main thread of a process that is ours. A SIGHUP that is ignored (`nohup`) stays so.
     """
@@ -43,7 +37,7 @@ def watch_signals() -> None:
             signal.signal(number, _wait_for_release)
 
 
-def release() -> None:
+def release_signals() -> None:
     """Let each raise KeyboardInterrupt from now on, and now if one came; only after `watch_signals`."""
     for number in STOPPING:
         if signal.getsignal(number) is _wait_for_release:
@@ -53,20 +47,20 @@ def release() -> None:
         raise KeyboardInterrupt
 
 
-def leave_at_once(code: int) -> None:
+def exit_on_signals(code: int) -> None:
     """Let each end the process with this exit code."""
     for number in STOPPING:
         signal.signal(number, lambda *_: os._exit(code))
 
 
-def ignore() -> None:
+def ignore_signals() -> None:
     """Let none do anything. Any other handler is removed before Python has ended."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
-def heard_by(handler: Handler) -> Iterator[None]:
+def handling_signals(handler: Handler) -> Iterator[None]:
     """Let `handler` handle them in the block; those that are ignored stay ignored.
 
     In any other thread than the main one nothing changes: Python handles signals in that one alone.
@@ -86,7 +80,7 @@ def heard_by(handler: Handler) -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def holding_signals() -> Iterator[None]:
     """Let a first one wait until the end of the block, where it is raised; a second one doesn't wait."""
     came: list[int] = []
 
@@ -95,7 +89,7 @@ def held() -> Iterator[None]:
             raise KeyboardInterrupt
         came.append(number)
 
-    with heard_by(hold):
+    with handling_signals(hold):
         yield
     if came:
         signal.raise_signal(came[0])
@@ -108,6 +102,10 @@ def _wait_for_release(number: int, _frame: FrameType | None) -> None:
 
 
 # --- what is set up before numpy, Arrow and pandas are imported -------------------------------------------
+
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD (32 MiB is the most it takes) and M_ARENA_MAX of glibc's malloc.h; other
+# systems have neither the function nor the habit.
+_MALLOC_OPTIONS: Final = ((-1, 18 << 20), (-3, 32 << 20), (-8, 1))
 
 
 def configure_allocation() -> None:
@@ -125,9 +123,8 @@ def configure_allocation() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if tune is not None:
-        tune(_TRIM_THRESHOLD, _KEPT_BYTES)
-        tune(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
-        tune(_ARENA_MAX, 1)
+        for option, value in _MALLOC_OPTIONS:
+            tune(option, value)
 
 
 class _BeforeImports:

@@ -1,4 +1,4 @@
-"""What a run reports: its events, how it ended (status, exit code, reason and hint), and who is told."""
+"""What a run reports: its events, how it ended (status, exit code, reason and hint), and its listeners."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Detailed:
-    """What a report shows besides the summary; it comes just before `Ended`, if the run began.
+    """Facts for a report besides the summary; it comes just before `Ended`, if the run began.
 
     `files` have name, bytes and digest. `mapping` has name, column (None for a constant) and options of each
     property (in a record: in words). `changes` are known of a finished run that compares rows: by property

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: the run that wrote it, its kind and version, and how many entries it has.
+"""The metadata of a snapshot: the run that wrote it, its kind and version, and how many entries it has.
 
 It is read without Arrow, which takes longer to import than all else that `status` does: an Arrow file ends
 with a table of flatbuffers that has the metadata and the places of all record batches.

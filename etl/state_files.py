@@ -36,8 +36,7 @@ def replacing_file(
 def replacing_output(path: Path, *, private: bool = False) -> AbstractContextManager[IO[bytes]]:
     """As `replacing_file`, for a file that a user names; a symbolic link stays, its target is replaced."""
     target, draft = _target_and_draft(path)
-    mode = _PRIVATE if private else 0o666
-    return _replacing(target, draft, partial(_unwritable, path), mode=mode)
+    return _replacing(target, draft, partial(_unwritable, path), mode=_PRIVATE if private else 0o666)
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:

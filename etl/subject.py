@@ -1,8 +1,8 @@
 """Whom an update is about: the columns of an identification that name it, and the keys that stand for it.
 
 A user is named by a user id, a device id, or both; then Amplitude links the device to the user for good. All
-rows of a job have the same id columns, and its subject is made of their names. What the two keys of a row
-mean, one of which may be absent, is known here alone.
+rows of a job have the same id columns, and its subject is made of their names. Only this module knows what
+the two keys of a row mean, and what stands for an absent one.
 
 A key is a hash of 64 bits, made by column. Equal ids have equal keys, whatever batch they came in. Users with
 equal keys *may* be the same: if that matters (merging), the ids themselves are compared. Values and lines are
@@ -78,16 +78,12 @@ def user_keys(identifications: pa.RecordBatch) -> Keys:
 
 def device_keys(keys: Keys) -> Keys:
     """The second key of rows of shape (n, 2), which is the first again where a row has no device."""
-    second: Keys = np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
-    return second
+    return np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
 
 
 def names_device_alone(keys: Keys) -> NDArray[np.bool_]:
     """Which rows of keys (n, w) name no user, in a job with both ids; shape (n,)."""
-    alone: NDArray[np.bool_] = (
-        keys[:, 0] == keys[:, 1] if keys.shape[1] == 2 else np.zeros(len(keys), np.bool_)
-    )
-    return alone
+    return keys[:, 0] == keys[:, 1] if keys.shape[1] == 2 else np.zeros(len(keys), np.bool_)
 
 
 def keys_in(keys: Keys, others: Keys) -> NDArray[np.bool_]:
@@ -105,8 +101,7 @@ def keys_in(keys: Keys, others: Keys) -> NDArray[np.bool_]:
 
 def without_users(keys: Keys, gone: Keys) -> Keys:
     """Return those of `keys` (shape (n, w)) whose user, the first column, is not in `gone` (shape (m,))."""
-    left: Keys = keys[~keys_in(keys[:, 0], gone)]
-    return left
+    return keys[~keys_in(keys[:, 0], gone)]
 
 
 # --- hashes of text --------------------------------------------------------------------------------------

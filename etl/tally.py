@@ -1,6 +1,6 @@
-"""What became of the rows of a run: their counts, and the ranges of them that are committed.
+"""The counts of a run's rows by outcome, and the ranges of rows that are committed.
 
-A checkpoint is made of these. Row numbers count from 1, the first row after a header.
+A checkpoint holds these. Row numbers count from 1, the first row after a header.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import accumulate
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +44,7 @@ class Tally:
 
 _COUNTS: Final = attrgetter(*(one.name for one in fields(Tally)))
 
-# What becomes of a row.
+# The outcomes of a row.
 ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
 
 
@@ -87,7 +87,7 @@ class RangeSet:
     ) -> None:
         self._files: dict[int, list[tuple[int, int]]] = {}
         self._held = {one.row_range: one for one in held}
-        self._limits = sorted(limits)
+        self._limits = tuple(limits)
         for row_range in committed:
             self.commit(row_range)
 
@@ -96,8 +96,7 @@ class RangeSet:
         if row_range.stop is None:
             raise ValueError("an open range can't be committed")
         if row_range.stop > row_range.first:
-            spans = self._files.setdefault(row_range.file, [])
-            _insert(spans, row_range.first, row_range.stop)
+            _insert(self._files.setdefault(row_range.file, []), row_range.first, row_range.stop)
 
     def committed(self) -> Iterator[RowRange]:
         """The committed ranges, merged, in order."""
@@ -116,18 +115,13 @@ class RangeSet:
 
     def gaps(self, file: int) -> list[RowRange]:
         """The uncommitted ranges of a file, in order; the last is open, as the file's end is unknown."""
-        spans = [(1, 1), *self._files.get(file, [])]
-        between = [RowRange(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
-        found = [*between, RowRange(file, spans[-1][1])]
-        for _, row in (limit for limit in self._limits if limit[0] == file):
-            last = next(
-                (gap for gap in found if gap.first < row and (gap.stop is None or row < gap.stop)), None
-            )
-            if last is not None:
-                found.remove(last)
-                found += [RowRange(file, last.first, row), RowRange(file, row, last.stop)]
+        limits = [(row, row) for limited, row in self._limits if limited == file]  # no rows, but a border
+        spans = sorted([(1, 1), *self._files.get(file, []), *limits])
+        stops = list(accumulate((stop for _, stop in spans), max))
+        found = [RowRange(file, stop, first) for stop, (first, _) in zip(stops, spans[1:], strict=False)]
+        gaps = [gap for gap in found if gap.first < (gap.stop or 0)]
         held = [row_range for row_range in self._held if row_range.file == file]
-        return sorted([*found, *held], key=lambda gap: gap.first)
+        return sorted([*gaps, *held, RowRange(file, stops[-1])], key=lambda gap: gap.first)
 
     def safe_point(self, file: int) -> int:
         """The first row of a file that isn't committed."""

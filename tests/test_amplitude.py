@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.answers import Named, one_printable_line, quote_answer
+from etl.amplitude.answers import Named, quote_answer
 from etl.amplitude.responses import (
     Accepted,
     KeyRefused,
@@ -27,6 +27,7 @@ from etl.amplitude.responses import (
     classify_response,
     describe,
 )
+from etl.text import one_line
 from tests.examples import each_row, examples
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -176,7 +177,7 @@ def test_how_long_to_wait_is_read_as_seconds_or_a_date(
     verdict = classify_response(Response(status, {"Retry-After": header}, b"slow", now=1_767_225_600.0))
     assert isinstance(verdict, SlowDown | TryAgain)
     assert verdict.retry_after == seconds
-    assert describe(verdict).endswith(f"(Retry-After: {one_printable_line(header)})") == bool(header)
+    assert describe(verdict).endswith(f"(Retry-After: {one_line(header)})") == bool(header)
 
 
 def test_a_date_is_read_against_the_server_s_own_clock() -> None:
@@ -258,7 +259,7 @@ def test_of_a_page_only_the_title_is_quoted(page: bytes, words: str) -> None:
 def test_a_secret_is_blotted_out_however_it_is_spelled(secret: str) -> None:
     spellings = (secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
     text = " / ".join(spellings)
-    assert quote_answer(text.encode(), secret) == one_printable_line("*** / *** / *** / *** / ***")
+    assert quote_answer(text.encode(), secret) == one_line("*** / *** / *** / *** / ***")
 
 
 @given(st.integers(100, 599), st.binary(max_size=3000))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from etl.process import STOPPING, heard_by, held, release, watch_signals
+from etl.process import STOPPING, handling_signals, holding_signals, release_signals, watch_signals
 from tests.commands import REPOSITORY
 
 # Two buffers of 6 MB at a time, as for the JSON lines of a batch; a page is 4 KB or more.
@@ -45,15 +45,15 @@ configure_allocation()
 import numpy as np
 from etl.pipeline.worker_process import worker_process
 
-def held():
+def holding_signals():
     (line,) = (line for line in open("/proc/self/status") if line.startswith("RssAnon"))
     return int(line.split()[1]) << 10
 
 pieces = [np.ones(1 << 17) for _ in range(60)]
 pieces = pieces[::10]
-before = held()
+before = holding_signals()
 with worker_process(lambda: iter(()), lock=os.open(os.devnull, os.O_RDONLY)):
-    print(before - held())
+    print(before - holding_signals())
 """
 
 # A thread sends a signal at a time to a process that parses CSV in its main thread. Prints how many get lost.
@@ -112,7 +112,7 @@ def test_one_that_comes_while_they_are_held_comes_afterwards(number: int) -> Non
     done = []
 
     def work() -> None:
-        with held():
+        with holding_signals():
             send(number)
             done.append("inside")
         done.append("after")
@@ -126,7 +126,7 @@ def test_a_second_one_is_not_held() -> None:
     done = []
 
     def work() -> None:
-        with held():
+        with holding_signals():
             send(signal.SIGTERM)
             done.append("once")
             send(signal.SIGINT)
@@ -140,7 +140,7 @@ def test_a_second_one_is_not_held() -> None:
 def test_those_that_are_ignored_stay_so() -> None:
     heard: list[int] = []
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with heard_by(lambda number, _: heard.append(number)):
+    with handling_signals(lambda number, _: heard.append(number)):
         send(signal.SIGHUP)
         send(signal.SIGTERM)
     assert heard == [signal.SIGTERM]
@@ -152,7 +152,7 @@ def test_another_thread_than_the_main_one_changes_nothing() -> None:
     seen = []
 
     def hold() -> None:
-        with held():
+        with holding_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=hold)
@@ -168,8 +168,8 @@ def test_from_the_first_moment_they_wait_until_they_are_released() -> None:
     send(signal.SIGTERM)
     send(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        release()
-    release()
+        release_signals()
+    release_signals()
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGTERM)
 

@@ -1,8 +1,9 @@
-"""What ended a run decides its exit code, and nothing that comes after it finished does."""
+"""What ended a run decides its exit code, and no listener that fails keeps an event from the others."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Literal
 
@@ -11,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl import errors
-from etl.errors import EtlError, Fault, JobError
-from etl.model import Tally
-from etl.run_events import Ended, Ending, Event, Summary, Warned, ended, not_begun
+from etl.errors import EtlError, Fault, JobError, StateError
+from etl.run_events import (
+    Ended,
+    Ending,
+    Event,
+    Listener,
+    Progressed,
+    Started,
+    Summary,
+    Warned,
+    compose,
+    ended,
+    not_begun,
+)
+from etl.tally import Tally
 from tests.examples import each_row
 
 KINDS = [
@@ -23,6 +36,7 @@ KINDS = [
 ]
 BEGUN = Summary("nightly", Tally(rows=5, accepted=4, rejected=1), 1.0, 0, "stopped")
 FINISHED = Summary("nightly", Tally(rows=5, accepted=5), 1.0, 0, "finished")
+STARTED = Started("nightly", "http://127.0.0.1", 1, 5, 100, Tally())
 
 
 @each_row("status", ["finished", "limited"])
@@ -93,3 +107,70 @@ def test_the_end_is_told_once_and_last(told: list[Event], fault: BaseException |
     assert heard[:-1] == [event for event in told if not isinstance(event, Ended)]
     ends = [event for event in told if isinstance(event, Ended)]
     assert heard[-1] == Ended(ended(ends[-1].summary if ends else not_begun("nightly"), fault))
+
+
+# --- several listeners as one ----------------------------------------------------------------------------
+
+
+def failing_at(error: BaseException, *kinds: type) -> tuple[Listener, list[Event]]:
+    heard: list[Event] = []
+
+    def listener(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, kinds):
+            raise error
+
+    return listener, heard
+
+
+def test_tells_everyone_every_event_in_order() -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    events: list[Event] = [STARTED, Progressed(Tally(1, 1)), Ended(FINISHED)]
+    tell = compose(first.append, second.append)
+    for event in events:
+        tell(event)
+    assert first == events
+    assert second == events
+
+
+def test_nobody_may_listen() -> None:
+    compose()(STARTED)
+
+
+def test_a_failing_listener_never_stops_the_run_nor_the_others() -> None:
+    failing, _ = failing_at(OSError(28, "No space left on device"), Progressed)
+    heard: list[Event] = []
+    tell = compose(failing, heard.append)
+    tell(Progressed(Tally(1, 1)))
+    assert heard[0] == Progressed(Tally(1, 1))
+    assert isinstance(heard[1], Warned)
+    assert heard[1].code == "listener_failed"
+    assert "No space left" in heard[1].message
+
+
+def test_a_failure_is_told_once_and_the_listener_tried_again() -> None:
+    failing, tried = failing_at(StateError("disk is full", hint="free space"), Progressed)
+    heard: list[Event] = []
+    tell = compose(heard.append, failing)
+    for rows in range(3):
+        tell(Progressed(Tally(rows, rows)))
+    assert [event for event in heard if isinstance(event, Warned)] == [
+        Warned("listener_failed", "disk is full free space")
+    ]
+    assert len(tried) == 3
+
+
+def test_listeners_that_all_fail_leave_a_trace_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    failing, _ = failing_at(RuntimeError("out of order"), object)
+    other, _ = failing_at(RuntimeError("me too"), object)
+    with caplog.at_level(logging.WARNING):
+        compose(failing, other)(STARTED)
+    assert "out of order" in caplog.text
+    assert "me too" in caplog.text
+
+
+def test_an_interrupt_passes_through() -> None:
+    failing, _ = failing_at(KeyboardInterrupt(), Progressed)
+    with pytest.raises(KeyboardInterrupt):
+        compose(failing)(Progressed(Tally()))

@@ -17,6 +17,8 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import orjson
 
+from ..text import one_line
+
 Payload: TypeAlias = Mapping[object, object]
 
 _MOST_CHARACTERS: Final = 500
@@ -26,14 +28,7 @@ _MOST_LINES: Final = 10  # a text with more is a page of something, not a messag
 MOST_WAIT: Final = 3600.0  # seconds; nobody means more by a Retry-After
 # Shorter ones would make holes in ordinary words; none that is worth keeping is so short.
 _SHORTEST_SECRET: Final = 4
-_MOST_FAULTS: Final = 5  # of one event
-_MOST_FIELD: Final = 60  # characters of a field's name
 
-_FAULTS: Final = {
-    "events_with_invalid_fields": "invalid value in",
-    "events_with_missing_fields": "missing",
-    "events_with_invalid_id_lengths": "wrong length of",
-}
 _UNREADABLE: Final = "\ufffd"  # stands for a byte that is not UTF-8
 _BOM: Final = b"\xef\xbb\xbf"
 # The message and nothing else, perhaps with the key repeated behind it.
@@ -84,11 +79,11 @@ def quote_answer(body: bytes, *secrets: str) -> str:
     text = begin.removeprefix(_BOM).decode("utf-8", "replace")
     if _PAGE.search(text):
         found = _TITLE.search(text)
-        title = one_printable_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
+        title = one_line(blotted(html.unescape(found[1]), *secrets))[:_MOST_TITLE] if found else ""
         return f'an HTML page titled "{title}"' if title else "an HTML page"
     if text.count(_UNREADABLE) > len(text) // 4:
         return f"{len(body):,} unreadable bytes"
-    line = one_printable_line(blotted(text, *secrets))
+    line = one_line(blotted(text, *secrets))
     if len(begin) < len(body) and len(line) < 2 * _MOST_CHARACTERS:  # nearly all blanks
         line = line.rpartition(" ")[0]  # the last word may be a part of a secret
     return line[:_MOST_CHARACTERS]
@@ -106,15 +101,10 @@ def blotted(text: str, *secrets: str) -> str:
     return text
 
 
-def one_printable_line(text: str) -> str:
-    """Foreign text as one line, with spaces in place of what can't be printed."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def redirect_target(location: str, *secrets: str) -> str:
     """The target of a redirect, without user, password and query; empty where there is none."""
     try:
-        parts = urlsplit(one_printable_line(location))
+        parts = urlsplit(one_line(location))
     except ValueError:
         return ""
     place = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
@@ -147,6 +137,14 @@ def _moment(date: str) -> float | None:
 
 
 # --- JSON ------------------------------------------------------------------------------------------------
+
+_MOST_FAULTS: Final = 5  # of one event
+_MOST_FIELD: Final = 60  # characters of a field's name
+_FAULTS: Final = {
+    "events_with_invalid_fields": "invalid value in",
+    "events_with_missing_fields": "missing",
+    "events_with_invalid_id_lengths": "wrong length of",
+}
 
 
 @dataclass(frozen=True, slots=True)

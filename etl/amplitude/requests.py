@@ -20,7 +20,7 @@ REFUSED_IDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class IdRules:
-    """What is taken as an id: texts of so many characters, but for the `refused` words (in lower case)."""
+    """The texts that are taken as an id, by their characters; the `refused` words (in lower case) are not."""
 
     shortest: int = MIN_ID_LENGTH
     longest: int = MAX_ID_LENGTH
@@ -124,7 +124,7 @@ TransportName: TypeAlias = Literal["identify", "batch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportRules:
-    """What a way into Amplitude takes, and how it is to be treated.
+    """The limits and rules of one transport.
 
     `batch_size` identifications a request are usual and `most` allowed, in `body_bytes` of the array of
     them; `frame_bytes` are around it and the key, and all is compressed if `gzipped`. `throttle_seconds` is

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeAlias
 
+from ..text import one_line
 from .answers import (
     Named,
     Payload,
@@ -19,7 +20,6 @@ from .answers import (
     is_success,
     json_object,
     named_as,
-    one_printable_line,
     quote_answer,
     redirect_target,
     refuses_key,
@@ -147,8 +147,7 @@ class Response:
     @property
     def asked(self) -> str:
         """The text of its Retry-After header."""
-        text = one_printable_line(self.headers.get("Retry-After") or "")
-        return blotted(text, *self.secrets)[:_IN_ANSWERS]
+        return blotted(one_line(self.headers.get("Retry-After") or ""), *self.secrets)[:_IN_ANSWERS]
 
 
 def classify_response(response: Response) -> Verdict:

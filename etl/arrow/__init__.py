@@ -1,1 +1,1 @@
-"""What several stages need of Arrow: columns of JSON values, and JSON on its way through columns of text."""
+"""Arrow for several stages: layouts of columns, JSON in columns, and the original values of rejects."""

@@ -154,7 +154,7 @@ def group_by_kind(texts: Iterable[str | None]) -> Iterator[tuple[JsonKind, RowIn
 
 
 def _classified(text: str) -> tuple[str, object]:
-    """What kind of value a JSON text is, and the value as Arrow is to have it."""
+    """The kind of a JSON text's value, and the value as Arrow has it."""
     first = text[0]
     if first == '"':
         return "text", orjson.loads(text)

@@ -18,15 +18,6 @@ FieldPath: TypeAlias = tuple[str, ...]
 
 # --- masks, texts and lists ------------------------------------------------------------------------------
 
-# All of Arrow's types of lists.
-_LIST_TYPES: Final = (
-    pa.ListType,
-    pa.LargeListType,
-    pa.FixedSizeListType,
-    pa.ListViewType,
-    pa.LargeListViewType,
-)
-
 
 def as_mask(marks: pa.Array) -> RowMask:
     """Boolean marks as a numpy array; null counts as false."""
@@ -60,7 +51,8 @@ def text_layout(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether it is one of Arrow's types of lists."""
-    return isinstance(kind, _LIST_TYPES)
+    plain = pa.ListType | pa.LargeListType | pa.FixedSizeListType
+    return isinstance(kind, plain | pa.ListViewType | pa.LargeListViewType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +130,7 @@ def value_columns(identifications: pa.RecordBatch) -> Iterator[tuple[FieldPath, 
     A path is (field,), ("groups", type) or ("user_properties", operator, name).
     """
     for field, column in zip(identifications.schema, identifications.columns, strict=True):
-        depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
-        yield from _flattened((field.name,), column, depth)
+        yield from _flattened((field.name,), column, {"groups": 1, "user_properties": 2}.get(field.name, 0))
 
 
 def _flattened(path: FieldPath, column: pa.Array, depth: int) -> Iterator[tuple[FieldPath, pa.Array]]:
@@ -257,9 +248,8 @@ def plain_array(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(kind):
         # Not flattened: Arrow ends the process over a union in a struct.
         members = [plain_array(values.field(place)) for place in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(
-            members, names=[field.name for field in kind], mask=values.is_null()
-        )
+        names = [field.name for field in kind]
+        return pa.StructArray.from_arrays(members, names=names, mask=values.is_null())
     if pa.types.is_map(kind):
         lists = FlatLists.of(map_entries(values))
         keys, items = (plain_array(lists.elements.field(place)) for place in range(2))

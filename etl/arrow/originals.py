@@ -1,8 +1,8 @@
 """The original values of rejected rows: JSON that can be corrected and run again.
 
-JSON doesn't tell everything about a row of typed columns: a timestamp of microseconds, a decimal or bytes
-come out of it as text or as another number. So a reject's `origin` has the values of such columns as Arrow
-has them, in the form of its files (IPC): schema and row are compressed and written in base64.
+JSON can't hold all of a row of typed columns: a timestamp of microseconds, a decimal or bytes become text or
+another number. So a reject's `origin` has the values of such columns as Arrow has them, in the form of its
+files (IPC): schema and row are compressed and written in base64.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BAD_BYTE: Final = re.compile("[\udc80-\udcff]")  # as `surrogateescape` decodes
 _MOST_BYTES: Final = 1 << 26  # of one row
 # The one column of `rows_with_originals` where a source has its rows as JSON; no job has a column so named.
 _ORIGINAL: Final = "\x00original"
-# The types whose values JSON tells exactly.
+# The types whose values JSON has exactly.
 _EXACT_IN_JSON: Final = (
     *(pa.null(), pa.bool_(), pa.string(), pa.large_string(), pa.float64()),
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()),
@@ -82,9 +82,12 @@ def original_rows(
     if len(positions) == 0:
         return []
     if rows.schema.names == [_ORIGINAL]:
+        lines = take_values(rows.column(0), positions).to_pylist()
+        texts = (line.decode("utf-8", "surrogateescape").strip() for line in lines)
+        # The bytes of strings that are not UTF-8 are written out, as by `plain_text`.
+        plain = (_BAD_BYTE.sub(lambda one: f"\\\\x{ord(one[0]) - 0xDC00:02x}", text) for text in texts)
         # The inverse of `join_origin`; JSON on a line of its own has no line end in it.
-        texts = (_json_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
-        parts = (text.partition("\n") for text in texts)
+        parts = (text.partition("\n") for text in plain)
         found = [Original(values.rstrip(), origin or JSON_ORIGIN) for values, _, origin in parts]
     else:
         written = original_values(rows, positions, text=text, keep_empty=keep_empty)
@@ -92,12 +95,6 @@ def original_rows(
         found = list(map(Original, written, origins))
     implied = origin_by_name(source)
     return [one._replace(origin="") if one.origin == implied else one for one in found]
-
-
-def _json_text(line: bytes) -> str:
-    """A line of JSON as text; bytes of its strings that are not UTF-8 are written out, as by `plain_text`."""
-    text = line.decode("utf-8", "surrogateescape")
-    return _BAD_BYTE.sub(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
 def rejects_of(

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..model import End, Fingerprints, RowRange, Sent
+    from ..model import End, Fingerprints, Sent
+    from ..tally import RowRange
 
 _VERSION: Final = 6
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from ..process import release
+from ..process import release_signals
 
 # In the order of their use; each is imported when it is asked for.
 _COMMANDS: Final = {
@@ -95,4 +95,4 @@ def propsync(context: click.Context) -> None:
     """  # noqa: D301 - behind \b a paragraph keeps its lines
     # Signals wait until here; `run` releases them itself, once it has imported everything.
     if context.invoked_subcommand != "run":
-        release()
+        release_signals()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..errors import EtlError, JobError
-from ..process import heard_by
+from ..process import handling_signals
 from ..run_events import Ended, Event, Listener, Started, Summary, Warned, call_all, compose, ended, not_begun
 from ..text import visible
 from .console import Invocation, as_error, show_json, show_lines
@@ -84,7 +84,7 @@ class RunReporter(AbstractContextManager["RunReporter"]):
         if error is None and self._summary is None:
             return False  # a dry run, which has shown all there is
         # The files first, and no signal comes between: they must not show a run that still goes on.
-        with heard_by(lambda *_: None):
+        with handling_signals(lambda *_: None):
             known = None if error is None else as_error(error)
             if isinstance(known, JobError) and known.job:
                 self._invocation.job = known.job

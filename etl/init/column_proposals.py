@@ -1,11 +1,11 @@
-"""What the job file says of each column: a property, a commented line with the reason, or both, as YAML.
+"""The part of the job file for each column: a property, a commented line with the reason, or both, as YAML.
 
-A column gets the type that most of its values fit; what doesn't fit is skipped, and said.
+A column gets the type that most of its values fit; values that don't fit are skipped, and a remark counts
+them.
 """
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
+from ..job.scalars import in_quotes, quoted
 from ..text import counted
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
-from .type_proposals import ProposedType, in_quotes
+from .type_proposals import ProposedType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +32,6 @@ _TOO_MANY: Final = 0.2  # of the values do not fit what the first ones were
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
 _NEVER_PLAIN: Final = frozenset({"card", "secret", "national"})
-_WIDTH: Final = 110
-_BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
-# What some YAML reader takes for something other than text.
-_MISREAD: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,9 @@ class PropertyLine:
 
 @dataclass(frozen=True, slots=True)
 class ColumnProposal:
-    """What the job file has of one column: sentences, then lines. `personal`: what it knows of people.
+    """What the job file has of one column: remarks, then lines. `personal`: the kind of its personal data.
 
-    `doubt` is what a user should know at once. `no_zone`: it has times that don't say their zone.
+    `doubt` is the remark that the terminal shows, too. `no_zone`: it has times that don't say their zone.
     """
 
     column: str
@@ -135,7 +132,7 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
 
 
 def about_people(facts: ColumnFacts) -> Personal | None:
-    """What a column knows of people; the values count more than the name."""
+    """The kind of personal data that a column has, if any; the values count more than the name."""
     by_content: tuple[Personal, ...] = ("card", "mail", "national", "phone", "ip")
     likely = [kind for kind in by_content if facts.sample.likely(kind)]
     named = personal(facts.name)
@@ -200,7 +197,7 @@ def _property(column: str) -> str:
 
 
 def column_type(facts: ColumnFacts) -> ProposedType:
-    """The type to propose for a column whose values can be sent, with what is to be said of it."""
+    """The type to propose for a column with values that can be sent, and the remark on it."""
     found = facts.proposed
     spec = replace(found.spec, path=facts.path, nulls=facts.own_nulls)
     if facts.too_long and spec.type in {None, "json", "list"}:
@@ -225,11 +222,13 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
         remarks.append(f"{says} not fit, e.g. {in_quotes(word[:40])}: skipped")
         spec = replace(spec, invalid="skip")
-    told = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
-    return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, told))) or None)
+    counts = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
+    return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, counts))) or None)
 
 
 # --- as YAML ---------------------------------------------------------------------------------------------
+
+_WIDTH: Final = 110
 
 
 def property_line(line: PropertyLine) -> str:
@@ -264,11 +263,6 @@ def spec_text(spec: ColumnSpec) -> str:
     if spec.nulls:
         parts.append(f"nulls: [{', '.join(map(in_quotes, spec.nulls))}]")
     return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
-
-
-def quoted(text: str) -> str:
-    """The text as a YAML scalar, in quotes only where it needs them."""
-    return text if _BARE.fullmatch(text) and text.lower() not in _MISREAD else in_quotes(text)
 
 
 def comment(text: str, indent: int = 0) -> str:

@@ -15,15 +15,15 @@ from typing import Final, TypeAlias
 from ..errors import SourceError
 from ..job.problems import clipped
 from ..job.sections import CsvOptions
-from ..model import RowRange
 from ..reader import Source, open_source
-from ..reader.csv_reader import VALUE
+from ..reader.csv_reader import MORE_BELOW, VALUE
 from ..reader.csv_records import DELIMITERS
+from ..tally import RowRange
 from ..text import counted
 from .facts import ReadProgress, SourceFacts, read_facts
 
 # The likeliest options, and what a user should know of them.
-Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
+_Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _LINES: Final = 2000
 _BYTES: Final = 1 << 20
@@ -83,11 +83,11 @@ def read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> R
 # --- what the first lines say ----------------------------------------------------------------------------
 
 
-def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
+def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> _Guess:
     """The likeliest options by the first lines of the first CSV file, and what a user should know of them.
 
-    Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all
-    lines that have other letters than ASCII's.
+    Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all lines that
+    have other letters than ASCII's.
     """
     plain = CsvOptions()
     if any(one == "-" or Path(one).is_fifo() for one in locations):  # what was read of a pipe is gone
@@ -168,7 +168,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 # --- delimiter and header --------------------------------------------------------------------------------
 
 
-def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> Guess:
+def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> _Guess:
     """The options with the delimiter, the lines to skip and the names of a missing header."""
 
     def names_with(options: CsvOptions) -> tuple[list[str], bool]:
@@ -178,7 +178,7 @@ def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str])
         except SourceError:  # such as a quote in a title that is never closed
             return [], True
         first = next(number for number, file in enumerate(source.files) if file.format == "csv")
-        return source.schema(first).names, any("lines after it" in one for one in source.remarks())
+        return source.names(first), any(MORE_BELOW in remark for remark in source.remarks())
 
     names, more_below = names_with(options)
     found = _delimiter(lines)
@@ -217,7 +217,7 @@ def _delimiter(lines: Sequence[str]) -> str | None:
     return max(found)[3] if found else None
 
 
-def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> Guess:
+def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> _Guess:
     """The options with names for columns where the header is a row like those after it."""
     rows = [line.split(options.delimiter or ",") for line in lines[1:50]]
     for place, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""What is known of a source after every row was read once, in memory that doesn't grow with the rows."""
+"""Facts of a source and its columns, from one reading of all rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..job.column_spec import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
-from ..model import RowRange
+from ..tally import RowRange
 from ..text import counted
 from .id_facts import IdFacts, Values, counted_values, id_prefix
-from .names import id_name, is_device_id, may_be_id
+from .names import id_name, is_device_id
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
 from .type_proposals import ProposedType, Sample, propose_type
 
@@ -52,17 +52,17 @@ class ColumnFacts:
     """Facts of the column called `name`.
 
     `types` are the types it had, in order; `text` says whether all are text, `untyped` whether all are CSV's.
-    `rows` were seen, `present` of them have a value, and
-    `empty_texts` have an empty text where that is a value. `characters` is the length of all texts together,
-    `too_long` the number of those that Amplitude would cut. `faults` counts the rows that are rejects if the
-    column is mapped as it is, by code, but for text too long; `fault_place` is the first. `bytes`: the values
-    are bytes and no text, and all that is known of them is known of their hexadecimal digits. `path` is where
-    in the objects of the column its values stand.
+    `rows` were seen, `present` of them have a value, and `empty_texts` have an empty text where that is a
+    value. `characters` is the length of all texts together, `too_long` the number of those that Amplitude
+    would cut. `faults` counts the rows that are rejects if the column is mapped as it is, by code, but for
+    text too long; `fault_place` is the first. `bytes`: the values are bytes and no text, and all that is
+    known of them is known of their hexadecimal digits. `path` is where in the objects of the column its
+    values stand.
 
     `sample` has the different values: all of them up to `kept`, and where there are more, those that came
     first. What is `proposed` for these is then tried on all values that aren't `nulls`. `misfits` of them
-    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
-    `ids_known`: the column was counted as ids to the end.
+    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads. `ids_known`: the
+    column was counted as ids to the end.
     """
 
     def __init__(self, name: str, prefix: str, kept: int = MOST_KEPT, *, count_ids: bool = False) -> None:
@@ -231,10 +231,10 @@ class ColumnFacts:
 class SourceFacts:
     """A source that was read: its rows, its columns in order, and the rows that can't be read.
 
-    It has `width` columns; `columns` has the first ones and those that are ids by their names.
-    `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file
-    lacks them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's;
-    `backslashes` counts the unreadable rows that have one. `prefix` is what short ids would get.
+    It has `width` columns; `columns` has the first ones and those that are ids by their names. `everywhere`
+    has the columns that no file lacks, and `sendable` also those that are null where a file lacks them.
+    `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's; `backslashes` counts
+    the unreadable rows that have one. `prefix` is what short ids would get.
     """
 
     rows: int = 0
@@ -250,7 +250,7 @@ class SourceFacts:
 
     @property
     def unreadable_rows(self) -> str | None:
-        """What is to be said of rows that can't be read."""
+        """A sentence about the rows that can't be read; None if there are none."""
         if self.first_unreadable is None:
             return None
         name, row = self.first_unreadable
@@ -294,8 +294,7 @@ class SourceFacts:
 def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
     """Judge columns of which enough is known, many of them at once, as many have the same values."""
     full = sorted(full, key=lambda one: one[0].text)
-    sizes = accumulate(len(values.distinct) for _, values in full)
-    parts = zip(full, sizes, strict=True)
+    parts = zip(full, accumulate(len(values.distinct) for _, values in full), strict=True)
     for (text, _), some in groupby(parts, lambda part: (part[0][0].text, part[1] // _STACKED)):
         group = [one for one, _ in some]
         encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])
@@ -329,7 +328,8 @@ def read_facts(
     names = [source.names(file) for file in range(len(source.files))]
     different = dict.fromkeys(name for some in names for name in some)
     facts.width = len(different)
-    looked = [name for place, name in enumerate(different) if place < LOOKED_AT or may_be_id(name)]
+    ids = {name for name in different if id_name(name) not in {None, "other"} or is_device_id(name)}
+    looked = [name for place, name in enumerate(different) if place < LOOKED_AT or name in ids]
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
     facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}

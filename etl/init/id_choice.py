@@ -1,4 +1,4 @@
-"""Which column identifies a row's user, by its name and by its values, and what a user should know of it."""
+"""The choice of the column that identifies a row's user, by names and values, and the rejects it leads to."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
 # the rows, since such a number is often made by the export and another in the next one.
-Reason: TypeAlias = Literal[
+_Reason: TypeAlias = Literal[
     "person", "id", "unnamed", "mail", "counter", "unique", "gaps", "few", "device", "last resort"
 ]
-_REASONS: Final = get_args(Reason)
+_REASONS: Final = get_args(_Reason)
 _MOSTLY: Final = 0.9
 _NEARLY_UNIQUE: Final = 0.98
 # Ids of which so few are different, in so many rows, are those of companies, shops or sellers.
@@ -45,10 +45,10 @@ class IdChoice:
 
     facts: ColumnFacts
     field: Literal["user_id", "device_id"]
-    reason: Reason
+    reason: _Reason
     spec: ColumnSpec
     rejects: Counter[str]
-    others: tuple[tuple[ColumnSpec, Reason], ...]
+    others: tuple[tuple[ColumnSpec, _Reason], ...]
 
     @property
     def mail(self) -> bool:
@@ -110,10 +110,9 @@ def _distinct_share(facts: ColumnFacts) -> float:
     return facts.ids.distinct.count / facts.ids.usable if facts.ids.usable else 1.0
 
 
-def _reason(facts: ColumnFacts) -> Reason:
+def _reason(facts: ColumnFacts) -> _Reason:
     named, device = id_name(facts.name), is_device_id(facts.name)
-    about = personal(facts.name)
-    secret = about in {"secret", "card", "national"} or facts.sample.likely("card")
+    secret = personal(facts.name) in {"secret", "card", "national"} or facts.sample.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
     if _UNNAMED.fullmatch(facts.name) and _is_unique_by_content(facts) and not facts.sample.likely("mail"):

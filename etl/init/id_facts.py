@@ -77,10 +77,10 @@ class DistinctCounter:
 class IdFacts:
     """A column as ids, over all rows read so far, as the mapper would have them.
 
-    `usable` rows have an id, good or not; `spaced` of these have a blank in it,
-    and `words` are letters alone. `lost` counts the rows whose
-    value can't be an id by reject code, `faults` those with an id that is rejected. `refused` counts the rows
-    of refused ids by the id; `mangled` those of mangled ids by what is wrong, each with an example.
+    `usable` rows have an id, good or not; `spaced` of these have a blank in it, and `words` are letters
+    alone. `lost` counts the rows whose value can't be an id by reject code, `faults` those with an id that is
+    rejected. `refused` counts the rows of refused ids by the id; `mangled` those of mangled ids by what is
+    wrong, each with an example.
     """
 
     prefix: str

@@ -40,7 +40,7 @@ def texts_of(key: str) -> frozenset[str]:
 
 
 def _any_of(words: str) -> re.Pattern[str]:
-    """What finds words and, with a `*`, beginnings of words in a text; those of Japanese anywhere in it."""
+    """A pattern of words and, with a `*`, of beginnings of words; Japanese words match anywhere in a text."""
     known = [re.escape(word).replace(r"\*", r"\S*") for word in words.split()]
     latin = [word for word in known if ord(word[0]) <= 0x2FFF]
     return re.compile("|".join([rf"(?<!\S)(?:{'|'.join(latin)})(?!\S)", *(set(known) - set(latin))]))
@@ -110,18 +110,13 @@ def is_device_id(name: str) -> bool:
     return _DEVICE_ID.fullmatch(joined_name(name)) is not None
 
 
-def may_be_id(name: str) -> bool:
-    """Whether the column identifies users, or devices, by its name."""
-    return id_name(name) not in {None, "other"} or is_device_id(name)
-
-
 def amplitude_field(name: str) -> str | None:
     """The string field of the Identify API that has this name, or None."""
     return _FIELDS.get(joined_name(name))
 
 
 def personal(name: str) -> Personal | None:
-    """What the column has about a person, by its name."""
+    """The kind of personal data that a column has, by its name."""
     whole = joined_name(name)
     if whole in _WHOLE_NAMES:
         return "name"

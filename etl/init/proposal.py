@@ -1,4 +1,4 @@
-"""A source is read as a whole and becomes the job file that its author would have begun with."""
+"""The job file that `init` proposes for a source, which it reads as a whole."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..amplitude.requests import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job.problems import clipped
+from ..job.scalars import in_quotes, quoted
 from ..job.words import MAX_NAME
 from ..text import counted, shell_word, visible
-from .column_proposals import comment, property_line, propose_columns, quoted, spec_text
+from .column_proposals import comment, property_line, propose_columns, spec_text
 from .csv_guess import Reading, read_likeliest
 from .facts import ReadProgress, read_facts
 from .id_choice import choose_id, id_rejects
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
-from .type_proposals import in_quotes
 
 _TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
     loader=FileSystemLoader(Path(__file__).parent),

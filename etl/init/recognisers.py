@@ -1,4 +1,4 @@
-"""What text may be read as: each type, date format and shape is tried on all values of many columns at once.
+"""Recognisers of text: each type, date format and shape is tried on all values of many columns at once.
 
 Whether a value fits a type is asked of the mapper itself, so what is proposed is what will work.
 """
@@ -60,7 +60,7 @@ _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
 AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
 
 
-class TextType(NamedTuple):
+class _TextType(NamedTuple):
     """A way to read text: `gate` is a pattern that every fitting text matches.
 
     `reads` says which of the texts that match it fit; all do without it.
@@ -88,15 +88,14 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     starts, stops, letters = text_layout(texts)
     if not len(letters):
         return found
-    # Most values are told from words by two bytes; of one byte, the second is that of the next value.
+    # Two bytes show that most values aren't such words; after a single byte comes that of the next value.
     begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
     begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
     sizes = stops - starts
     places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= _LONGEST_NULL) & (sizes > 0))
     if len(places):
         some = texts.take(pa.array(places))
-        words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
-        null = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+        null = as_mask(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(some)), value_set=_word_array(NULLS)))
         found[places] = null & ~matches(some, TWO_LETTERS) if codes else null
     return found
 
@@ -106,7 +105,7 @@ def is_short_word(word: str) -> bool:
     return len(word) <= 2 and word.isalpha()
 
 
-def luhn_valid(texts: pa.StringArray) -> Mask:
+def _luhn_valid(texts: pa.StringArray) -> Mask:
     """Which texts have digits with a right check sum, as card numbers do; at most 19 digits, shape (n,)."""
     digits = pc.utf8_lpad(pc.replace_substring_regex(texts, r"\D", ""), 20, "0").cast(pa.binary(20))
     signs = np.frombuffer(digits.buffers()[1], dtype=np.uint8).reshape(-1, 20)
@@ -150,8 +149,8 @@ def _date_gate(format_: str) -> str:
     return f"^{''.join(gates)}$"
 
 
-DATE_FORMATS: Final[Mapping[str, TextType]] = {
-    one: TextType(_date_gate(one), partial(fitting, spec=date_spec([one]))) for one in _date_formats()
+DATE_FORMATS: Final[Mapping[str, _TextType]] = {
+    one: _TextType(_date_gate(one), partial(fitting, spec=date_spec([one]))) for one in _date_formats()
 }
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
@@ -161,17 +160,17 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _BARE, _ISO, _BRACKETED, _MAIL = (
     {
-        name: TextType(gate, partial(fitting, spec=ColumnSpec(type=type_[0])) if type_ else None)
+        name: _TextType(gate, partial(fitting, spec=ColumnSpec(type=type_[0])) if type_ else None)
         for name, (gate, *type_) in forms.items()
     }
     for forms in VOCABULARY["forms"].values()
 )
-_BARE["card"] = TextType(_BARE["card"].gate, luhn_valid)
+_BARE["card"] = _TextType(_BARE["card"].gate, _luhn_valid)
 _ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
 @cache
-def word_array(words: frozenset[str]) -> pa.Array:
+def _word_array(words: frozenset[str]) -> pa.Array:
     """Words as an array; made only when it is needed, as pyarrow then looks for pandas."""
     return pa.array(sorted(words), pa.string())
 
@@ -186,9 +185,9 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     found = {
         "null": are_null(texts),
-        "yes": as_mask(pc.is_in(words, value_set=word_array(YES))),
-        "no": as_mask(pc.is_in(words, value_set=word_array(NO))),
-        "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=word_array(_ENGLISH))),
+        "yes": as_mask(pc.is_in(words, value_set=_word_array(YES))),
+        "no": as_mask(pc.is_in(words, value_set=_word_array(NO))),
+        "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=_word_array(_ENGLISH))),
         **{sign: as_mask(pc.match_substring(texts, sign)) for sign in SEPARATORS},
         **_gated(texts, _BARE, r"^[+-]?[\d.]"),
         **_gated(texts, WRITTEN_NUMBERS, _WRITTEN),
@@ -202,7 +201,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
 
 
 def _gated(
-    texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "", *, by_pattern: bool = False
+    texts: pa.StringArray, types: Mapping[str, _TextType], gate: str = "", *, by_pattern: bool = False
 ) -> dict[str, Mask]:
     """Which texts fit each type, of those that match a gate.
 
@@ -244,4 +243,4 @@ def _style_gate(decimal: str, thousands: str) -> str:
 
 
 # The mapper reads all that fit, so it isn't asked.
-WRITTEN_NUMBERS: Final = {style: TextType(_style_gate(*signs)) for style, signs in STYLES.items()}
+WRITTEN_NUMBERS: Final = {style: _TextType(_style_gate(*signs)) for style, signs in STYLES.items()}

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from ..job.column_spec import ColumnSpec, Unit
 from ..job.problems import clipped
+from ..job.scalars import in_quotes
 from ..text import counted
 from .names import is_code, is_time
 from .recognisers import (
@@ -230,9 +231,8 @@ def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     digits, integers = sample.fit("digits"), sample.fit("integer")
     name = clipped(sample.name)
     if is_code(sample.name) and sample.weight(digits | sample.fit("number")) >= _MOST * sample.total:
-        return ProposedType(plain, "text", f"{name} stays text: nobody counts with such numbers.")
-    lost = sample.weight(digits & ~integers)
-    if sample.likely("digits", _MOST) and lost > _DIRT * sample.total:
+        return ProposedType(plain, "text", f"{name} stays text: such digits are codes, not numbers.")
+    if sample.likely("digits", _MOST) and sample.weight(digits & ~integers) > _DIRT * sample.total:
         lose = "leading zeros, a plus sign or more than 15 digits, which a number would lose"
         return ProposedType(plain, "text", f"{name} stays text: some values have {lose}.")
     return None
@@ -291,15 +291,6 @@ def hardly_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     shown = f"{bad:,} of {counted(sample.total, 'value')} {are}, e.g. {in_quotes(word[:40])}"
     nearly = replace(plain, type="number", invalid="skip")
     return ProposedType(plain, "text", f"{clipped(sample.name)} stays text: {shown}.", nearly)
-
-
-def in_quotes(text: str) -> str:
-    """The text as a double-quoted YAML scalar; PyYAML would leave signs in it that turn text around."""
-    signs = []
-    for sign in text:
-        escaped = f"\\{sign}" if sign in '"\\' else sign.encode("unicode_escape").decode()
-        signs.append(sign if sign.isprintable() and sign not in '"\\' else escaped)
-    return f'"{"".join(signs)}"'
 
 
 def _best_style(sample: Sample) -> tuple[str, int]:

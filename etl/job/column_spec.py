@@ -33,13 +33,13 @@ from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
-Verb: TypeAlias = Literal[StepWord, "prefix", "replace", "date_format"]
+_StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
+_Verb: TypeAlias = Literal[_StepWord, "prefix", "replace", "date_format"]
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 # What a spec is for: an id, another field, the time or a group of the identification, or an operator.
 SpecRole: TypeAlias = Literal["id", "field", "time", "group"] | str
 
-STEP_WORDS: Final[tuple[StepWord, ...]] = get_args(StepWord)
+STEP_WORDS: Final[tuple[_StepWord, ...]] = get_args(_StepWord)
 # What an editor takes a plain scalar for.
 _SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
 _STRING_TYPES: Final = ("string", "number", "integer", "boolean", "date", "datetime")
@@ -85,7 +85,7 @@ class Step:
 
     # `prefix` has a string in `argument`. `replace` has `pairs` (from, to), used one after the other: `from`
     # becomes `to` wherever it stands in the value. `date_format` has `formats`; the first that fits counts.
-    verb: Verb
+    verb: _Verb
     argument: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
@@ -117,7 +117,9 @@ def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
 _CASES: Final = {"lower": str.lower, "upper": str.upper}
 _StepEntry: TypeAlias = Annotated[
     Step,
-    written_as(Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=StepWord | StepArgument)]),
+    written_as(
+        Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=_StepWord | StepArgument)]
+    ),
 ]
 
 
@@ -260,10 +262,10 @@ _Meanings: TypeAlias = Annotated[_OfColumn[_Words | None], AfterValidator(_value
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What becomes of ids.
+    """How ids are handled.
 
-    - mangled: What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has
-      mangled: the row is rejected, or the id is sent as it is.
+    - mangled: What to do with ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has
+      mangled: reject the row, or send the id as it is.
     """
 
     __pydantic_config__ = SECTION
@@ -286,13 +288,13 @@ class ColumnSpec:
     - path: Where in an object of the column the value stands: parts with dots between, or a list.
     - transform: Steps in order, such as [trim, lower, sha256].
     - default: Stands for a null.
-    - null: What becomes of a null: the property is left alone, or unset (only under $set).
+    - null: What a null does: the property is left alone, or unset (only under $set).
     - empty: An empty CSV field: a null, or empty text.
-    - too_long: What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.
+    - too_long: What to do with text that is too long for Amplitude: reject its row, or cut the text.
     - separator: Parts text into a list; for `type: list`.
-    - ids: What becomes of ids; only for user_id and device_id.
+    - ids: How mangled ids are handled; only for user_id and device_id.
     - nulls: Texts that mean null in this column, besides those of the job.
-    - invalid: What becomes of a value that doesn't fit: its row is rejected, or goes without it. Not for ids.
+    - invalid: What to do with a value that doesn't fit: reject its row, or skip the value. Not for ids.
     - unit: What numbers count since 1970, for dates and times: seconds, or parts of a second.
     - timezone: The zone of times that don't say theirs; with `type: date`, days are those there.
     - values: What each text stands for: text, a number, true, false or null. Other texts don't fit.

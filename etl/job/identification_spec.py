@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -18,9 +18,11 @@ from .words import Flag, keyed_section, written_as
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ROLES: Final[Mapping[str, SpecRole]] = {
+# The roles of the keys that aren't string fields; under an operator, the operator is the role.
+KEY_ROLES: Final[Mapping[str, Literal["id", "time", "group"]]] = {
     **dict.fromkeys(amplitude.ID_FIELDS, "id"),
     amplitude.TIME_FIELD: "time",
+    "groups": "group",
 }
 # The keys of the file for fields, in the order of `Identification.fields`.
 _FIELDS: Final = (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS, amplitude.TIME_FIELD)
@@ -108,8 +110,7 @@ _Name: TypeAlias = Annotated[str, WithJsonSchema({"type": "string", "minLength":
 
 
 def _columns(role: SpecRole) -> Any:
-    column = Annotated[ColumnSpec, column_entry(role)]
-    return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
+    return Annotated[dict[str, Annotated[ColumnSpec, column_entry(role)]], BeforeValidator(blank_is_empty)]
 
 
 _DOC: Final = inspect.cleandoc(Identification.__doc__ or "")
@@ -130,7 +131,7 @@ _IdentificationKeys: Final = keyed_section(
     "Identification",
     _DOC,
     {
-        **{name: Annotated[ColumnSpec, column_entry(_ROLES.get(name, "field"))] for name in _FIELDS},
+        **{name: Annotated[ColumnSpec, column_entry(KEY_ROLES.get(name, "field"))] for name in _FIELDS},
         "groups": _columns("group"),
         "user_properties": _Properties,
     },
@@ -165,11 +166,9 @@ def identification_problems(
     *,
     partial_families: bool,
 ) -> Iterator[Problem]:
-    """What is wrong with the sense of an identification; `given` is what the file has of it.
+    """What is wrong with the keys of an identification together; `given` is what the file has of it.
 
-    `rules` are those of the transport by which it goes.
-
-    Paths begin below `identification`.
+    `rules` are those of the job's transport. Paths begin below `identification`.
     """
     if not any(name in identification.fields for name in amplitude.ID_FIELDS):
         needed = "Amplitude needs one to know whose update it is"

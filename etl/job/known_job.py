@@ -1,7 +1,7 @@
-"""What a command needs of a job that it doesn't load: its name, its places and its keys.
+"""The facts of a job that a command needs without loading it: its name, its folders and its keys.
 
-To read and check a job file takes longer than all else that `status` does. So each run leaves in the state
-folder what came of it, with a digest of all that it came of: while that is the same, so is the rest.
+To read and check a job file takes longer than all else that `status` does. So each run writes these facts to
+the state folder, with a digest of the file and its variables: while the digest is the same, the facts hold.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 JOB_NOTES: Final = "job.json"
 _FORMAT: Final = 1  # another one once the same job file has another name, place or endpoint than before
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
-# Where the state folder may be. A wrong guess does no harm: what counts is what the job was found to say.
+# Where the state folder may be. A wrong guess does no harm: the facts have to name the folder they are in.
 _GUESS: Final = re.compile(r"\b(?:name|state_dir)[\"']?\s*:\s*[\"']?([^\n\"'{}#,]+)")
 _MOST_BYTES: Final = 4_000_000
 
 
 def file_digest(text: str, path: str | Path, environ: Mapping[str, str]) -> str:
-    """A digest of all that a job file's name, place and endpoint come of."""
+    """A digest of everything that decides the name, the folder and the endpoint of a job."""
     variables = {name: environ.get(name) for name in _VARIABLE.findall(text)}
     content = [_FORMAT, Path(path).stem, text, variables]
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -47,13 +47,13 @@ class KnownJob(NamedTuple):
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """What is known of a job that was loaded."""
+        """The facts of a job that was loaded."""
         same = {name: getattr(job, name) for name in cls._fields if name != "endpoint"}
         return cls(**same, endpoint=job.destination.endpoint)
 
     @classmethod
     def find(cls, path: Path, state_dir: Path | None, environ: Mapping[str, str]) -> Self | None:
-        """What a run left of exactly this job file, in this state folder or in the job's own; else None."""
+        """The facts that a run of exactly this job file wrote to this state folder, or its own; or None."""
         with suppress(OSError, ValueError, LookupError):
             if not path.is_file() or path.stat().st_size > _MOST_BYTES:
                 return None
@@ -72,7 +72,7 @@ class KnownJob(NamedTuple):
 
 
 def remember_job(state_dir: Path, job: Job, rows: int | None) -> None:
-    """Leave in the state folder what is known of a job, and the rows of its source. Raises StateError."""
+    """Write what is known of a job, and the rows of its source, to the state folder. Raises StateError."""
     known = KnownJob.of(job)
     plain = {name: getattr(known, name) for name in KnownJob._fields if name != "folder"}
     place = known.state_dir  # relative, as the job file may lie somewhere else tomorrow
@@ -82,7 +82,7 @@ def remember_job(state_dir: Path, job: Job, rows: int | None) -> None:
 
 
 def remembered_rows(state_dir: Path) -> int | None:
-    """How many rows the source has that was sent last; None where that is not known."""
+    """How many rows the last source had; None if that is not known."""
     rows = _read(state_dir).get("rows")
     return rows if isinstance(rows, int) else None
 

@@ -1,7 +1,7 @@
 """The text of a job file, or a program's data, as plain data with the line of every part.
 
 YAML is read by its 1.2 core schema; JSON is read as the part of YAML that it is. The parser's events are
-used, not its nodes: nodes don't tell where an alias or a tag stands, and composing them has no bound.
+used, not its nodes: nodes have no places of aliases and tags, and composing them has no bound.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MAX_CHARACTERS: Final = 1_000_000
-MAX_BYTES: Final = 4 * MAX_CHARACTERS
-MAX_NESTING: Final = 60
+_MAX_CHARACTERS: Final = 1_000_000
+_MAX_BYTES: Final = 4 * _MAX_CHARACTERS
+_MAX_NESTING: Final = 60
 MAX_PARTS: Final = 50_000
 
 _TAG: Final = "a tag (a word with `!`) can't be used in a job file; quote the value if the `!` belongs to it"
 _MERGE_KEY: Final = "`<<` can't be used in a job file; write the keys out"
-_TOO_DEEP: Final = f"this is nested deeper than {MAX_NESTING} levels"
+_TOO_DEEP: Final = f"this is nested deeper than {_MAX_NESTING} levels"
 # Outside of what YAML calls printable; the byte order mark is taken off before.
 _UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -81,7 +81,7 @@ def read_file(path: Path) -> str:
     """The text of a job file, or of as much as a job may have. Raises UsageError and JobError."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError as error:
         remedy = f"write one with: propsync init SOURCE -o {path}"
         raise UsageError(f"{path}: there is no such job file", hint=remedy) from error
@@ -94,7 +94,7 @@ def read_file(path: Path) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.end >= MAX_BYTES:  # cut in a character: the length is the fault
+        if error.end >= _MAX_BYTES:  # cut in a character: the length is the fault
             return content.decode("utf-8", "replace")
         line = content.count(b"\n", 0, error.start) + 1
         message = "the file isn't UTF-8 text from here on; save it as UTF-8"
@@ -113,8 +113,8 @@ def is_job_file(path: Path) -> bool:
 
 def read_document(text: str) -> Document:
     """Read one YAML or JSON document whose root is a mapping. Raises UnreadableError."""
-    if len(text) > MAX_CHARACTERS:
-        raise UnreadableError(f"the file is longer than {MAX_CHARACTERS:,} characters: too long for a job")
+    if len(text) > _MAX_CHARACTERS:
+        raise UnreadableError(f"the file is longer than {_MAX_CHARACTERS:,} characters: too long for a job")
     text = _as_yaml(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
     newlines = [match.start() for match in re.finditer("\n", text)]
     last = max(len(text.rstrip()) - 1, 0)
@@ -148,8 +148,8 @@ def document_of(data: Mapping[str, object]) -> Document:
     def copied(given: object, path: KeyPath) -> Data:
         nonlocal parts
         parts += 1
-        if parts > MAX_PARTS or len(path) > MAX_NESTING:
-            message = f"the data is nested deeper than {MAX_NESTING} levels or has over {MAX_PARTS:,} parts"
+        if parts > MAX_PARTS or len(path) > _MAX_NESTING:
+            message = f"the data is nested deeper than {_MAX_NESTING} levels or has over {MAX_PARTS:,} parts"
             problems[Problem((), message)] = None
         elif isinstance(given, Mapping):
             keys = [key for key in given if isinstance(key, str) and not _SURROGATE.search(key)]
@@ -226,7 +226,7 @@ class _DocumentBuilder:
             self._problems.append(Problem(path, _TAG, self._line_of(event)))
         if anchor is not None:
             self._anchored[anchor] = None
-        if not isinstance(event, yaml.ScalarEvent) and len(path) >= MAX_NESTING:
+        if not isinstance(event, yaml.ScalarEvent) and len(path) >= _MAX_NESTING:
             raise UnreadableError(_TOO_DEEP, self._line_of(event))
         value: Data
         if isinstance(event, yaml.ScalarEvent):

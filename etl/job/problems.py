@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 
 DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
-MAX_COMPARED: Final = 80  # characters; a longer word is not a misspelling of a known one
-MIN_BEGINNING: Final = 3  # characters of a word that was cut short
-MAX_SHOWN: Final = 60
-MAX_LISTED: Final = 10
-MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
+_MAX_COMPARED: Final = 80  # characters; a longer word is not a misspelling of a known one
+_MIN_BEGINNING: Final = 3  # characters of a word that was cut short
+_MAX_SHOWN: Final = 60
 # Of a file with more problems nobody reads the suggestions, and they take time.
-MAX_SUGGESTIONS: Final = 100
+_MAX_SUGGESTIONS: Final = 100
 _SECRET: Final = re.compile("apikey(?!env$|file$)|secret|password|token|writekey|^key$")
 _NO_SECRETS: Final = (
     ": secrets can't stand in a job file. Put the API key into the environment variable "
@@ -70,12 +68,12 @@ class ProblemsError(ValueError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is probably a misspelling of, whatever its case, or None."""
-    if len(word) > MAX_COMPARED:
+    if len(word) > _MAX_COMPARED:
         return None
     folded = word.casefold()
     by_folded = {name.casefold(): name for name in known}
     found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
-    if not found and len(word) >= MIN_BEGINNING:
+    if not found and len(word) >= _MIN_BEGINNING:
         found = [name for name in by_folded if name.startswith(folded)]
     return by_folded[found[0]] if found else None
 
@@ -89,7 +87,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def clipped(text: str) -> str:
     """Foreign text as one printable line of at most 60 characters."""
     line = one_line(text)
-    return line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 3]}..."
+    return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 3]}..."
 
 
 def line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
@@ -112,8 +110,7 @@ def faults(problems: Iterable[Problem], lines: Mapping[KeyPath, int]) -> list[Fa
         if lines or not problem.path:
             fault = Fault(problem.message, problem.line or line_of(problem.path, lines))
         else:
-            where = ".".join(str(key) for key in problem.path)
-            fault = Fault(f"{clipped(where)}: {problem.message}")
+            fault = Fault(f"{clipped('.'.join(map(str, problem.path)))}: {problem.message}")
         found[fault] = None
     return list(found)
 
@@ -132,11 +129,10 @@ def validation_problems(error: ValidationError, schema: Callable[[], dict[str, A
             if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
                 yield Problem(path, f"`{clipped(key)}`{_NO_SECRETS}")
             else:
-                end = _unknown_key_remedy(path, schema()) if number < MAX_SUGGESTIONS else ""
+                end = _unknown_key_remedy(path, schema()) if number < _MAX_SUGGESTIONS else ""
                 yield Problem(path, f"unknown key `{clipped(key)}`{end}")
         else:
-            message = _about(path, _end(details))
-            yield Problem(path[:-1] if details["type"] == "missing" else path, message)
+            yield Problem(path[:-1] if details["type"] == "missing" else path, _about(path, _end(details)))
 
 
 def _unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
@@ -206,6 +202,9 @@ def _end(details: ErrorDetails) -> str:
 
 # --- the columns of the source ---------------------------------------------------------------------------
 
+_MAX_LISTED: Final = 10
+_MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
+
 
 def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     """Raise JobError if the job names columns that aren't among `columns`, those of the source.
@@ -213,7 +212,7 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     `remark` is what is odd about the source.
     """
     lacks = lacking(job, columns)
-    near = {name: did_you_mean(name, columns if len(lacks) <= MAX_UNKNOWN else ()) for name in lacks}
+    near = {name: did_you_mean(name, columns if len(lacks) <= _MAX_UNKNOWN else ()) for name in lacks}
     found = []
     for path, spec in job.identification.specs():
         if spec.column in near:
@@ -223,8 +222,8 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
         return
     listed = "the source has no columns"
     if columns:
-        names = ", ".join(clipped(name) for name in columns[:MAX_LISTED])
-        listed = f"the source has the columns {names}{', ...' if len(columns) > MAX_LISTED else ''}"
+        names = ", ".join(clipped(name) for name in columns[:_MAX_LISTED])
+        listed = f"the source has the columns {names}{', ...' if len(columns) > _MAX_LISTED else ''}"
     raise JobError(job.file, found, hint=f"{remark}; {listed}" if remark else listed)
 
 
@@ -257,8 +256,8 @@ def lacking(job: Job, columns: Sequence[str]) -> list[str]:
 def missing_columns(file: str, missing: Sequence[str], columns: Sequence[str]) -> SourceError:
     """The error that a file lacks columns which other files of the source have; it has `columns`."""
     several = len(missing) > 1
-    names = ", ".join(f"`{clipped(name)}`" for name in missing[:MAX_LISTED])
-    names += ", ..." if len(missing) > MAX_LISTED else ""
+    names = ", ".join(f"`{clipped(name)}`" for name in missing[:_MAX_LISTED])
+    names += ", ..." if len(missing) > _MAX_LISTED else ""
     near = "" if several else did_you_mean(missing[0], columns)
     noun, them, are = ("columns", "them", "they are") if several else ("column", "it", "it is")
     return SourceError(

@@ -1,4 +1,4 @@
-"""The scalars of a job file: what YAML's core schema reads, and constants as the JSON text that is sent."""
+"""The scalars of a job file: as YAML's core schema reads them, as the JSON that is sent, and text as YAML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import orjson
 
 from .. import amplitude
+from ..text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,9 +100,9 @@ def _typed(value: Data, type_: ConstantType) -> Data:
         raise ValueError("not of the type")
     if type_ in {"date", "datetime"}:
         # An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text.
-        from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
+        from ..dates import normalized  # it needs pyarrow, and few jobs need it
 
-        return (normalize_date if type_ == "date" else normalize_datetime)(str(read))
+        return normalized(str(read), day=type_ == "date")
     return read
 
 
@@ -124,3 +125,20 @@ def _limit_faults(value: Data, depth: int) -> Iterator[str]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
         yield from _limit_faults(item, depth + 1)
+
+
+# --- text as YAML ----------------------------------------------------------------------------------------
+
+_BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
+# What some YAML reader takes for something other than text.
+_MISREAD: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
+
+
+def quoted(text: str) -> str:
+    """Write a text as a YAML scalar, in quotes only if it needs them."""
+    return text if _BARE.fullmatch(text) and text.lower() not in _MISREAD else in_quotes(text)
+
+
+def in_quotes(text: str) -> str:
+    """Write a text as a double-quoted YAML scalar; PyYAML would not escape marks of the reading direction."""
+    return '"' + visible(re.sub(r'(["\\])', r"\\\1", text)) + '"'

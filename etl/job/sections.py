@@ -1,4 +1,4 @@
-"""The sections of a job file beside `identification`: what stands under `csv`, `excel`, `destination`, ...
+"""The sections of a job file beside `identification`: the keys under `csv`, `excel`, `destination`, ...
 
 A new key of a section is a field here, with its type and its default, and a line of the class' docstring,
 which is the text that editors show.
@@ -158,7 +158,7 @@ _AS_TEXT: Final = BeforeValidator(
 
 
 def _file_type(kind: str) -> Any:
-    """What an option of a kind is in a file."""
+    """The type of an option of this kind in a file."""
     if kind == "url":
         return Annotated[Text, AfterValidator(words.endpoint)]
     if kind in PATTERNS:

@@ -63,12 +63,11 @@ from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_
 if TYPE_CHECKING:
     from pydantic_core import core_schema
 
-NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
-FINGERPRINT_VERSION: Final = 1
+_NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
+_FINGERPRINT_VERSION: Final = 1
 _SENDS_NOTHING: Final = {
     *("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines", "digest")
 }
-_NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 
 
 _Part = TypeVar("_Part")
@@ -168,9 +167,9 @@ class Job:
         data: Mapping[str, object],
         *,
         folder: str | Path = ".",
-        environ: Mapping[str, str] = NO_VARIABLES,
+        environ: Mapping[str, str] = _NO_VARIABLES,
     ) -> Job:
-        """Make a job of the plain data that a job file would hold. Raises JobError; its faults tell paths."""
+        """Make a job of the plain data that a job file would hold. Raises JobError; its faults have paths."""
         return _job(document_of(data), name="job", folder=Path(folder), environ=environ)
 
     def _repr_html_(self) -> str:
@@ -194,7 +193,7 @@ def _adapter() -> TypeAdapter[Job]:
     return TypeAdapter(Job)
 
 
-def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = NO_VARIABLES) -> Job:
+def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = _NO_VARIABLES) -> Job:
     """Make a job of the YAML or JSON text of a job file.
 
     `name` is what messages call the file; the job's name is its stem unless the text gives one. Raises
@@ -263,14 +262,16 @@ def _meaning(job: Job) -> dict[str, Any]:
     """The keys of a job that change what is sent; of the destination, where to and how."""
     content = {key: value for key, value in _given(job).items() if key not in _SENDS_NOTHING}
     where = Destination(job.destination.endpoint, job.destination.transport)
-    return content | {"destination": where, "version": FINGERPRINT_VERSION}
+    return content | {"destination": where, "version": _FINGERPRINT_VERSION}
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------
 
+_NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
+
 
 def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
-    """What is wrong with the sense of a job whose keys are right each by itself."""
+    """What is wrong with the keys of a job together; each by itself is right."""
     for path, given in (((), data), (("destination",), data.get("destination"))):
         for env, file in (("api_key_env", "api_key_file"), ("secret_key_env", "secret_key_file")):
             if isinstance(given, dict) and env in given and file in given:

@@ -1,4 +1,4 @@
-"""How keys and single words of a job file must be written: what annotates a key, and what checks a word.
+"""How keys and single words of a job file must be written: annotations of keys, and checks of words.
 
 A check returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
 """
@@ -32,12 +32,12 @@ from .. import amplitude
 from .problems import clipped, did_you_mean
 from .scalars import Data, resolved
 
-MAX_SKIPPED: Final = 10_000
+_MAX_SKIPPED: Final = 10_000
 MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
 # What strptime of Python and of pandas both read, each by itself and alike on every machine: so without weeks
 # (%U %V %W, which need partners) and without the locale's own formats (%c %x %X).
-DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
-KNOWN_ENCODINGS: Final = ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
+_DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
+_KNOWN_ENCODINGS: Final = ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
 
 _NAME = re.compile(r"\w[\w.-]*")
 _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -73,7 +73,7 @@ def keyed_section(name: str, doc: str, keys: Mapping[str, Any], **config: Any) -
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
-    """Annotates a field that a file writes as `file_type`, whose validators make it what the field is."""
+    """Annotates a field that a file writes as `file_type`; that type's validators make the field's value."""
     return GetPydanticSchema(lambda _, handler: handler.generate_schema(file_type))
 
 
@@ -188,8 +188,8 @@ def csv_header(value: Data) -> tuple[str, ...] | Literal[False] | None:
 def line_count(value: Data) -> int:
     """A number of lines to skip."""
     number = resolved(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SKIPPED:
-        raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_SKIPPED:
+        raise ValueError(f"must be a number of lines, at most {_MAX_SKIPPED:,}")
     return number
 
 
@@ -198,7 +198,7 @@ def encoding(text: str) -> str:
     try:
         "a".encode(text)
     except (LookupError, ValueError) as error:
-        near = did_you_mean(text, KNOWN_ENCODINGS)
+        near = did_you_mean(text, _KNOWN_ENCODINGS)
         fault = f"is `{clipped(text)}`, which is not a text encoding that Python knows{near}"
         raise ValueError(fault) from error
     return codecs.lookup(text).name
@@ -208,7 +208,7 @@ def date_format(text: str) -> str:
     """A format of strptime directives, with a year among them."""
     directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
     for directive in directives:
-        if directive not in DATE_DIRECTIVES:
+        if directive not in _DATE_DIRECTIVES:
             fault = f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
             raise ValueError(fault)
         if directive != "%" and directives.count(directive) > 1:

@@ -13,9 +13,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ..errors import StateError
-from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary, not_begun
 from ..state_files import check_writable, write_whole
+from ..tally import ROW_ENDS
 from .progress import CLOCK, RunClock
 from .summary import PERCENTILES, seconds_by, summary_dict
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..amplitude.requests import TRANSPORT_RULES
-from ..model import ROW_ENDS
+from ..tally import ROW_ENDS
 from ..text import MASK, columns, counted, in_columns, in_table, one_line, share, size, span
 
 if TYPE_CHECKING:

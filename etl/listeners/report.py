@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import REMEDIES
-from ..model import ROW_ENDS
 from ..run_events import Detailed, Ended, Event
 from ..state_files import check_writable, write_whole
+from ..tally import ROW_ENDS
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
 from .progress import CLOCK, RunClock, workload

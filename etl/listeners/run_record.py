@@ -17,7 +17,6 @@ from pydantic import TypeAdapter
 
 from ..checkpoint.run_records import keep_run, past_runs
 from ..errors import ExitCode, StateError
-from ..model import Tally
 from ..run_events import (
     Detailed,
     Ended,
@@ -30,6 +29,7 @@ from ..run_events import (
     Warned,
     percentile,
 )
+from ..tally import Tally
 from ..text import one_line, shortened
 from .plan_text import options_text
 from .progress import CLOCK, RunClock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..arrow.json_text import splice_json as splice_json
 from .column_values import quoted_counts as quoted_counts
 from .mapper import Mapper as Mapper
 from .transform_function import framed as framed

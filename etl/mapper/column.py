@@ -12,9 +12,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import amplitude
+from ..amplitude.requests import LIST_OPERATORS
 from ..arrow.json_text import as_marked_text, is_json, json_column, json_texts
 from ..arrow.layout import is_list
+from ..job.identification_spec import KEY_ROLES
 from .column_values import (
     ColumnValues,
     count_groups,
@@ -31,22 +32,15 @@ from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import apply_steps, as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pydantic import JsonValue
 
     from ..arrow.layout import FieldPath
     from ..job.column_spec import ColumnSpec
 
-NOT_A_WORD: Final = "{} is none of the texts in `values`"
+_NOT_A_WORD: Final = "{} is none of the texts in `values`"
 # Pairs of a word and the JSON text that it stands for.
 Words: TypeAlias = tuple[tuple[str, str], ...]
-Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
-_ROLES: Final[Mapping[str, Role]] = {
-    **dict.fromkeys(amplitude.ID_FIELDS, "id"),
-    amplitude.TIME_FIELD: "time",
-    "groups": "group",
-}
+_Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +52,15 @@ class Column:
 
     path: FieldPath
     name: str
-    role: Role
+    role: _Role
     spec: ColumnSpec
 
     @classmethod
     def at(cls, path: FieldPath, spec: ColumnSpec) -> Column:
         """The spec at a path of the identification, in its role there."""
-        role: Role = _ROLES.get(path[0], "field")
+        role: _Role = KEY_ROLES.get(path[0], "field")
         if path[0] == "user_properties":
-            role = "list" if path[1] in amplitude.LIST_OPERATORS else "value"
+            role = "list" if path[1] in LIST_OPERATORS else "value"
         return cls(path, path[0], role, spec)
 
     @property
@@ -126,7 +120,7 @@ class Column:
         """Objects and lists of several types as JSON, or as its text if the column takes text."""
         spec, role = self.spec, self.role
         found = fit_json(texts, spec.too_long, nulls=False)
-        if self._keeps_json and spec.type in {None, "json", "list"}:
+        if self.keeps_json and spec.type in {None, "json", "list"}:
             if spec.type == "list":  # an object as a list of one
                 texts = found.values.storage.to_pylist()
                 lists = [f"[{one}]" if one and one[0] == "{" else one for one in texts]
@@ -143,12 +137,12 @@ class Column:
 
     def _huge(self, digits: pa.Array) -> ColumnValues:
         """Whole numbers beyond 64 bits, digit by digit."""
-        if self._keeps_json and self.spec.type in {None, "json", "number", "list"}:
+        if self.keeps_json and self.spec.type in {None, "json", "number", "list"}:
             return self._in_role(ColumnValues(json_column(digits)))
         return self._typed(digits)
 
     @property
-    def _keeps_json(self) -> bool:
+    def keeps_json(self) -> bool:
         """Whether JSON may be sent as it is, if the type lets it."""
         return self.role in {"value", "list"} and not (self.spec.transform or self.spec.values)
 
@@ -280,14 +274,14 @@ def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def read_words(texts: pa.Array, words: Words) -> ColumnValues:
-    """What trimmed texts stand for; a text that is not among the words is an issue.
+    """The values that trimmed texts stand for; a text that is not among the words is an issue.
 
     Where the words stand for values of several types, the result is JSON.
     """
     known, meant = word_tables(words)
     places = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=known)
     unknown = pc.and_not(texts.is_valid(), places.is_valid())
-    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD))
+    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, _NOT_A_WORD))
 
 
 @lru_cache(maxsize=256)

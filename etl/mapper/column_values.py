@@ -1,4 +1,4 @@
-"""The values of a column on their way to Amplitude, the issues found in them, and what issues do to rows.
+"""The values of a column, the issues found in them, and the rows that are rejected or lose a value by issues.
 
 Text and lists are held here to the lengths that Amplitude takes.
 """
@@ -28,19 +28,19 @@ TooLong: TypeAlias = Literal["reject", "truncate"]
 
 STRING_TOO_LONG: Final = f"{{}} has more than {MAX_STRING_LENGTH} characters"
 LIST_TOO_LONG: Final = f"the strings of {{}} have more than {MAX_STRING_LENGTH} characters together"
-TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
+_TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
 
-MOST_FAULTS: Final = 100  # of one row
+_MOST_FAULTS: Final = 100  # of one row
 _SHOWN_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ValueIssue:
-    """What is wrong with the values of some rows.
+    """One thing that is wrong with the values of some rows.
 
-    `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown`
-    (shape (n,)) or, where that is None, from the source column.
+    `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown` (shape
+    (n,)) or, where that is None, from the source column.
     """
 
     code: str
@@ -129,8 +129,7 @@ def to_lists(values: pa.Array) -> pa.Array:
 
 def issues_of_lists(lists: FlatLists, issues: Issues) -> Issues:
     """Issues of elements as issues of their lists."""
-    n = len(lists.lengths)
-    rows_of = (np.bincount(lists.owners[issue.rows], minlength=n) > 0 for issue in issues)
+    rows_of = (np.bincount(lists.owners[issue.rows], minlength=len(lists.lengths)) > 0 for issue in issues)
     return tuple(replace(one, rows=rows, shown=None) for one, rows in zip(issues, rows_of, strict=True))
 
 
@@ -168,7 +167,7 @@ def count_groups(values: pa.Array) -> ColumnValues:
     if not is_list(values.type):
         return ColumnValues(values)
     many = pc.greater(pc.list_value_length(values), MAX_GROUP_VALUES)
-    return ColumnValues(values, issues_of("too_many_groups", many, TOO_MANY_GROUPS))
+    return ColumnValues(values, issues_of("too_many_groups", many, _TOO_MANY_GROUPS))
 
 
 # --- what issues do to rows ------------------------------------------------------------------------------
@@ -192,12 +191,12 @@ class RowIssues:
             self.rows |= issue.rows
 
     def faults(self) -> Iterator[tuple[int, tuple[RowFault, ...]]]:
-        """Every row with an issue and its faults, ascending by row; at most MOST_FAULTS of each."""
+        """Every row with an issue and its faults, ascending by row; at most _MOST_FAULTS of each."""
         found: dict[int, list[RowFault]] = {row: [] for row in np.flatnonzero(self.rows).tolist()}
         for column, prefix, issue, source in self._issues:
             shown = source if issue.shown is None else issue.shown
             for row in np.flatnonzero(issue.rows).tolist():
-                if len(found[row]) < MOST_FAULTS:
+                if len(found[row]) < _MOST_FAULTS:
                     value = "" if shown is None else quote_value(shown, row)
                     reason = f"{prefix}: {issue.message.replace('{}', value)}"
                     found[row].append(RowFault(column, issue.code, reason, value))
@@ -219,8 +218,7 @@ class SkippedValues:
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
-        issues = self._issues
-        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in issues)
+        found = (Skipped(column, issue.code, numbers[issue.rows & kept]) for column, issue in self._issues)
         return tuple(some for some in found if len(some.rows))
 
 

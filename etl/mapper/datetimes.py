@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from ..job.column_spec import Unit
 
-NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
-NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
-DATE_OUT_OF_RANGE: Final = "{} is not in the years 1 to 9999"
-NOT_AN_EVENT_TIME: Final = (
+_NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
+_NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
+_DATE_OUT_OF_RANGE: Final = "{} is not in the years 1 to 9999"
+_NOT_AN_EVENT_TIME: Final = (
     "{} is neither a time from 1970 on, such as 2024-12-31T23:59:59Z, nor one in seconds or milliseconds"
 )
 
@@ -59,7 +59,7 @@ def to_dates(values: pa.Array, zone: str | None = None) -> ColumnValues:
             local_times = pa.array(local, mask=~valid_mask(times.values)).cast(_SECONDS)
             times = ColumnValues(local_times, times.issues)
     else:
-        times = _found(values, dates.read_iso(values, zone, local=True), _SECONDS, "bad_date", NOT_A_DATE)
+        times = _found(values, dates.read_iso(values, zone, local=True), _SECONDS, "bad_date", _NOT_A_DATE)
     return times.then(pc.cast, pa.date32())
 
 
@@ -73,7 +73,7 @@ def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
         return midnights if zone is None else midnights.then(to_seconds, zone)
     if pa.types.is_timestamp(values.type):
         return to_seconds(values, zone)
-    message = _or_skipped(NOT_A_DATETIME, zone)
+    message = _or_skipped(_NOT_A_DATETIME, zone)
     return _found(values, dates.read_iso(values, zone), _SECONDS, "bad_datetime", message)
 
 
@@ -94,7 +94,7 @@ def check_days(values: pa.Array) -> ColumnValues:
     """date32 as it is; a date that is not in the years 1 to 9999 is an issue."""
     numbers = values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
     bad = (numbers < dates.FIRST_DAY) | (numbers > dates.LAST_DAY)
-    return blank_bad(values, bad, "bad_date", DATE_OUT_OF_RANGE)
+    return blank_bad(values, bad, "bad_date", _DATE_OUT_OF_RANGE)
 
 
 def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
@@ -103,7 +103,7 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
     A timestamp of a type without a zone is in `zone`.
     """
     seconds, _, valid = _split_timestamps(values, zone)
-    message = _or_skipped(DATE_OUT_OF_RANGE, zone if values.type.tz is None else None)
+    message = _or_skipped(_DATE_OUT_OF_RANGE, zone if values.type.tz is None else None)
     return _found(values, (seconds, valid), _SECONDS, "bad_datetime", message)
 
 
@@ -162,8 +162,7 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
     temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
     if unit is not None and not temporal:
         counts = epoch_milliseconds(values, unit)
-        early = pc.less(counts.values, 0)
-        return counts.then(blank_bad, early, "bad_datetime", NOT_AN_EVENT_TIME)
+        return counts.then(blank_bad, pc.less(counts.values, 0), "bad_datetime", _NOT_AN_EVENT_TIME)
     found: dates.Instants = np.zeros(len(values), np.int64), np.zeros(len(values), np.bool_)
     if pa.types.is_string(kind):
         digits = as_mask(pc.match_substring_regex(values, _DIGITS))
@@ -184,7 +183,7 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
         found = _read_numbers(values.cast(pa.float64(), safe=False))
-    return _found(values, found, pa.int64(), "bad_datetime", _or_skipped(NOT_AN_EVENT_TIME, zone))
+    return _found(values, found, pa.int64(), "bad_datetime", _or_skipped(_NOT_AN_EVENT_TIME, zone))
 
 
 def _read_numbers(values: pa.Array) -> dates.Instants:
@@ -211,14 +210,14 @@ def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integer
 
 
 def _or_skipped(message: str, zone: str | None) -> str:
-    """What is wrong with a time that may also be one that doesn't exist in a zone."""
+    """The message for a wrong time, which may also be one that clocks in the zone skip."""
     return message if zone is None else f"{message}, or clocks in {zone} skip it"
 
 
 def _found(
     values: pa.Array, found: dates.Instants, kind: pa.DataType, code: str, message: str
 ) -> ColumnValues:
-    """What was found of values, as a type of times; where that isn't valid, a value is an issue."""
+    """The numbers that were read of values, as a type of times; a value that isn't valid is an issue."""
     present, (numbers, valid) = valid_mask(values), found
     times = pa.array(numbers, mask=~(present & valid)).cast(kind)
     return ColumnValues(times, issues_of(code, present & ~valid, message))

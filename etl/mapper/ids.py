@@ -1,4 +1,4 @@
-"""Ids as text, checked as Amplitude would, and none that was mangled on its way.
+"""Ids as text, checked by Amplitude's rules, and for damage by spreadsheets and conversions.
 
 An id is mangled by a spreadsheet, a column of floats or a copied invisible character. Ids are permanent at
 Amplitude, so a mangled one must not become a user.
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ..job.column_spec import Step
 
 REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
-SCIENTIFIC_ID: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"
-FRACTION_ID: Final = f"{{}} is a number with a point or comma, and ids have none{REMEDY}"
-SPREADSHEET_ID: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
-SHEET_ERROR_ID: Final = f"{{}} stands for an error in a formula of a spreadsheet{REMEDY}"
-LARGE_FLOAT_ID: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
+_SCIENTIFIC_ID: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"
+_FRACTION_ID: Final = f"{{}} is a number with a point or comma, and ids have none{REMEDY}"
+_SPREADSHEET_ID: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
+_SHEET_ERROR_ID: Final = f"{{}} stands for an error in a formula of a spreadsheet{REMEDY}"
+_LARGE_FLOAT_ID: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
 NESTED_ID: Final = "{} is an object or a list, and an id is one value; map a column that holds the id"
-INVISIBLE_ID: Final = "{} has an invisible or control character inside; remove it from the source"
+_INVISIBLE_ID: Final = "{} has an invisible or control character inside; remove it from the source"
 
 # What follows one of these steps has nothing of a number any more.
 _HIDING: Final = ("prefix", "sha256")
@@ -97,7 +97,7 @@ def id_texts(values: pa.Array, *, keep: bool) -> ColumnValues:
     elif pa.types.is_floating(kind) and not keep:
         floats = values.to_numpy(zero_copy_only=False)
         large = np.isfinite(floats) & (np.abs(floats) > _EXACT[str(kind)])
-        issues = issues_of("mangled_id", large, LARGE_FLOAT_ID)
+        issues = issues_of("mangled_id", large, _LARGE_FLOAT_ID)
     elif pa.types.is_nested(kind) and not keep:
         issues = issues_of("mangled_id", values.is_valid(), NESTED_ID)
     return ColumnValues(found.values, issues + found.issues)
@@ -143,14 +143,13 @@ def _issues_at(
 
 
 def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
-    """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each."""
+    """The issues of mangled ids, which are trimmed; in most columns a few bytes of each show that none is."""
     starts, stops, letters = text_layout(texts)
     if not len(letters):
         return
     # Rows that may be numbers, or begin with a spreadsheet's sign. A column of nothing but digits has none.
     rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
-    begins = letters[starts[rows]]
-    spreadsheet = np.isin(begins, list(b"'=#"))
+    spreadsheet = np.isin(letters[starts[rows]], list(b"'=#"))
     spoilt, rows = rows[spreadsheet], rows[~spreadsheet]
     if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
         rows = rows[:0]
@@ -172,10 +171,10 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             pc.match_substring_regex(few, one) for one in (*patterns, _CLIENT_ID)
         )
         checks = (
-            ("mangled_id", science, SCIENTIFIC_ID),
-            ("mangled_id", pc.and_not(fraction, client), FRACTION_ID),
-            ("mangled_id", sheet, SPREADSHEET_ID),
-            ("mangled_id", error, SHEET_ERROR_ID),
+            ("mangled_id", science, _SCIENTIFIC_ID),
+            ("mangled_id", pc.and_not(fraction, client), _FRACTION_ID),
+            ("mangled_id", sheet, _SPREADSHEET_ID),
+            ("mangled_id", error, _SHEET_ERROR_ID),
         )
         yield from _issues_at(rows, checks, texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
@@ -185,4 +184,4 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             signs = texts[row].as_py()
             shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
         if hidden.any():
-            yield ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string()))
+            yield ValueIssue("mangled_id", hidden, _INVISIBLE_ID, pa.array(shown, pa.string()))

@@ -1,4 +1,4 @@
-"""JSON in columns: values of several kinds, texts of the types json and list, and what stands at a `path`.
+"""JSON in columns: values of several kinds, texts of the types json and list, and values at a `path`.
 
 A column of JSON values is split by kind, each kind is read as a column of its type, and all are merged. So a
 value becomes the same whatever kinds of values stand in the rows around it.
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 
     from ..job.column_spec import ColumnSpec
 
-NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
-NOT_JSON: Final = "{} is not JSON"
-HALF_A_PAIR: Final = "{} has half of a surrogate pair, which is not text"
-NOT_A_LIST: Final = (
+_NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
+_NOT_JSON: Final = "{} is not JSON"
+_HALF_A_PAIR: Final = "{} has half of a surrogate pair, which is not text"
+_NOT_A_LIST: Final = (
     '{} begins like a list, and is neither a JSON array such as ["a"] nor a Postgres array such as {a}'
 )
 
@@ -75,7 +75,7 @@ class _UnfitError(ValueError):
 
 
 def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | None = None) -> ColumnValues:
-    """What is read of each text, null if it can't be sent, as values of a type; equal texts are read once."""
+    """Read each text as a value of a type, null if it can't be sent; equal texts are read once."""
     encoded = texts.dictionary_encode()
     found: list[Any] = []
     unfit: dict[tuple[str, str], list[int]] = {}
@@ -86,7 +86,7 @@ def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | 
         except _UnfitError as error:
             fault = (error.args[0], error.args[1])
         if "\\u" in text and _HALF.search("".join(value or ())):
-            value, fault = None, ("bad_json", HALF_A_PAIR)
+            value, fault = None, ("bad_json", _HALF_A_PAIR)
         if fault is not None:
             unfit.setdefault(fault, []).append(len(found))
         found.append(value)
@@ -159,7 +159,7 @@ def stable_type(values: pa.Array, role: str) -> pa.Array:
 
 
 def at_path(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
-    """What stands at the spec's path in each value; null where an object has no such part.
+    """The value at the spec's path in each value; null where an object has no such part.
 
     Objects in JSON give JSON values. Raises SourceError for a struct whose type has no such part.
     """
@@ -188,16 +188,16 @@ def _inside(values: pa.Array, path: Sequence[str], column: str) -> ColumnValues:
         inner = _scatter(items.take(pa.array(places)), lists.owners[places], len(values))
     else:
         nothing = pa.nulls(len(values), pa.string())
-        return ColumnValues(nothing, issues_of("bad_path", values.is_valid(), NOT_AN_OBJECT))
+        return ColumnValues(nothing, issues_of("bad_path", values.is_valid(), _NOT_AN_OBJECT))
     return plain_values(inner).then(_inside, path[1:], column) if path[1:] else ColumnValues(inner)
 
 
 def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
     def part(text: str) -> str | None:
-        value = _load(text, "bad_path", NOT_AN_OBJECT)
+        value = _load(text, "bad_path", _NOT_AN_OBJECT)
         for name in path:
             if not isinstance(value, dict | None):
-                raise _UnfitError("bad_path", NOT_AN_OBJECT)
+                raise _UnfitError("bad_path", _NOT_AN_OBJECT)
             value = None if value is None else value.get(name)
         return None if value is None else dump_json(value)
 
@@ -214,14 +214,14 @@ def fit_json(texts: pa.Array, too_long: TooLong, *, nulls: bool) -> ColumnValues
     """
 
     def rewrite(text: str) -> str | None:
-        value = _fit(_load(text, "bad_json", NOT_JSON), too_long, nulls=nulls)
+        value = _fit(_load(text, "bad_json", _NOT_JSON), too_long, nulls=nulls)
         return None if value is None else dump_json(value)
 
     return _read_each(texts, rewrite).then(json_column)
 
 
 def _fit(value: JsonValue, too_long: TooLong, depth: int = 0, *, nulls: bool = True) -> JsonValue:
-    """What may be sent of a value; lists lose their nulls. Raises _UnfitError."""
+    """The value as it can be sent; lists lose their nulls. Raises _UnfitError."""
     if isinstance(value, str):
         if len(value) > MAX_STRING_LENGTH and too_long == "reject":
             raise _UnfitError("too_long", STRING_TOO_LONG)
@@ -268,7 +268,7 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
 
     def read(text: str) -> list[str]:
         text = text.strip()
-        elements = _load(text, "bad_list", NOT_A_LIST) if text[0] == "[" else _postgres_elements(text)
+        elements = _load(text, "bad_list", _NOT_A_LIST) if text[0] == "[" else _postgres_elements(text)
         fitting: Any = _fit(elements, too_long)
         return [one if isinstance(one, str) else mark_json_text(dump_json(one)) for one in fitting]
 
@@ -280,14 +280,14 @@ def _postgres_elements(text: str) -> list[JsonValue]:
     """The elements of a Postgres array; NULL without quotes is none."""
     inner = text[1:-1]
     if not text.endswith("}"):
-        raise _UnfitError("bad_list", NOT_A_LIST)
+        raise _UnfitError("bad_list", _NOT_A_LIST)
     if inner.lstrip().startswith("{"):
         raise _UnfitError("nested_list", NESTED_LIST)
     elements: list[JsonValue] = []
     at, more = 0, bool(inner.strip())
     while more:
         if (found := _ELEMENT.match(inner, at)) is None:
-            raise _UnfitError("bad_list", NOT_A_LIST)
+            raise _UnfitError("bad_list", _NOT_A_LIST)
         quoted, bare, comma = found.groups()
         if quoted is not None or bare.upper() != "NULL":
             elements.append(_ESCAPED.sub(r"\1", bare if quoted is None else quoted))

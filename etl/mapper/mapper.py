@@ -87,7 +87,7 @@ class Mapper:
             row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
                 missing = all_null([values[one.path] for one in self._ids])
-                missing &= ~row_issues.rows  # a bad id is told as such
+                missing &= ~row_issues.rows  # a bad id is reported as such
                 columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)
@@ -151,8 +151,7 @@ class Mapper:
         if column.may_read_distinct:
             texts = column.read(source.dictionary, len(source.dictionary), text=batch.text)
             if not texts.issues and not texts.values.null_count:
-                coded = pa.DictionaryArray.from_arrays(source.indices, texts.values)
-                return ColumnValues(coded), source
+                return ColumnValues(pa.DictionaryArray.from_arrays(source.indices, texts.values)), source
         source = plain_array(source)
         return column.read(source, n, text=batch.text), source
 

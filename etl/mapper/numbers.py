@@ -21,11 +21,11 @@ _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^(?P<sign>[+-]?)0*(?P<digits>\d{1,19})$"
 TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
-NOT_A_NUMBER: Final = "{} is not a number"
+_NOT_A_NUMBER: Final = "{} is not a number"
 
 NOT_FINITE: Final = "{} is not a finite number"
-NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
-NOT_A_BOOLEAN: Final = "{} is neither true nor false"
+_NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
+_NOT_A_BOOLEAN: Final = "{} is neither true nor false"
 
 # What one character of a job file stands for: typography has several spaces and apostrophes.
 SPACES: Final = " \u00a0\u2009\u202f"
@@ -70,8 +70,7 @@ def parse_numbers(texts: pa.Array) -> ColumnValues:
         if np.count_nonzero(finite) == len(texts) - texts.null_count:
             return ColumnValues(numbers)
     bad = pc.invert(pc.match_substring_regex(texts, _NUMBER))
-    digits = blank_bad(texts, bad, "bad_number", NOT_A_NUMBER)
-    return digits.then(pc.cast, pa.float64()).then(check_finite)
+    return blank_bad(texts, bad, "bad_number", _NOT_A_NUMBER).then(pc.cast, pa.float64()).then(check_finite)
 
 
 def parse_integers(texts: pa.Array) -> ColumnValues:
@@ -84,7 +83,7 @@ def parse_integers(texts: pa.Array) -> ColumnValues:
     negative, digits = pc.extract_regex(texts, _INTEGER).flatten()
     last = pc.if_else(pc.equal(negative, "-"), "9223372036854775808", "9223372036854775807")
     bad = pc.invert(pc.less_equal(pc.utf8_lpad(digits, 19, "0"), last).fill_null(False))
-    good = blank_bad(texts, pc.and_(bad, texts.is_valid()), "bad_integer", NOT_AN_INTEGER)
+    good = blank_bad(texts, pc.and_(bad, texts.is_valid()), "bad_integer", _NOT_AN_INTEGER)
     return good.then(pc.utf8_ltrim, "+").then(pc.cast, pa.int64())
 
 
@@ -95,14 +94,14 @@ def floats_to_integers(values: pa.Array) -> ColumnValues:
     good = (floats == np.floor(floats)) & (floats >= -(2.0**63)) & (floats < 2.0**63)
     integers = pa.array(np.where(good, floats, 0).astype(np.int64), mask=~good)
     bad = valid_mask(checked.values) & ~good
-    return ColumnValues(integers, checked.issues + issues_of("bad_integer", bad, NOT_AN_INTEGER))
+    return ColumnValues(integers, checked.issues + issues_of("bad_integer", bad, _NOT_AN_INTEGER))
 
 
 def parse_booleans(texts: pa.Array) -> ColumnValues:
     """true/false, t/f, yes/no, y/n, on/off, 1/0 and 1.0/0.0, in upper or lower case."""
     places = pc.index_in(pc.utf8_lower(texts), value_set=pa.array(TRUE + FALSE))
     bad = pc.and_not(texts.is_valid(), places.is_valid())
-    return ColumnValues(pc.less(places, len(TRUE)), issues_of("bad_boolean", bad, NOT_A_BOOLEAN))
+    return ColumnValues(pc.less(places, len(TRUE)), issues_of("bad_boolean", bad, _NOT_A_BOOLEAN))
 
 
 def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:

@@ -1,6 +1,6 @@
-"""The job's own transform: rows through a function on DataFrames, without losing track of their places.
+"""The job's own transform: a function on DataFrames, whose rows keep their places in the source.
 
-A frame is the readable rows among `FRAME_ROWS` rows of a file, counted from its first. What a function makes
+A frame is the readable rows among `_FRAME_ROWS` rows of a file, counted from its first. What a function makes
 of a row may depend on the frame. So a resumed run gives it the whole frame again, and drops committed rows.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import TransformError, UsageError
-from ..model import Batch, RowRange
+from ..model import Batch
+from ..tally import RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Transform: TypeAlias = "Callable[[pd.DataFrame], pd.DataFrame]"
 
-FRAME_ROWS: Final = 8192
+_FRAME_ROWS: Final = 8192
 
 
 def load_transform(reference: str, folder: Path) -> Transform:
@@ -87,9 +88,8 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
         table = pa.Table.from_pandas(result.iloc[order], preserve_index=False)
         table.validate(full=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise _failure(
-            transform, batch, f"returned columns of mixed types, or of bad text: {error}"
-        ) from error
+        what = f"returned columns of mixed types, or of bad text: {error}"
+        raise _failure(transform, batch, what) from error
     # Nones alone have no type; text is the likeliest of other batches.
     arrays = [column.combine_chunks() for column in table.columns]
     typed = [array.cast(pa.string()) if pa.types.is_null(array.type) else array for array in arrays]
@@ -98,7 +98,7 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
 
 
 def _describe(error: BaseException) -> str:
-    """Type and message of an error from the job's code, whose message may itself fail."""
+    """Type and message of an error from the job's code; the type alone if its message can't be had."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - anything
@@ -114,14 +114,14 @@ def _failure(transform: Transform, batch: Batch, what: str) -> TransformError:
     return TransformError(f"the job's transform {name} {what} ({place})", hint=hint)
 
 
-def framed(row_range: RowRange, size: int = FRAME_ROWS) -> RowRange:
+def framed(row_range: RowRange, size: int = _FRAME_ROWS) -> RowRange:
     """The range of all frames that have rows of the range."""
     stop = None if row_range.stop is None else _frame_start(row_range.stop + size - 1, size)
     return RowRange(row_range.file, _frame_start(row_range.first, size), stop)
 
 
-def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
-    """Split or join consecutive batches of a file, the first of which begins a frame, into frames."""
+def frames(batches: Iterable[Batch], size: int = _FRAME_ROWS) -> Iterator[Batch]:
+    """Split or join consecutive batches of a file into frames; the first batch begins a frame."""
     parts: list[Batch] = []
     for batch in batches:
         at = batch.first
@@ -149,7 +149,7 @@ def _frame_start(row: int, size: int) -> int:
 
 
 def join_batches(parts: list[Batch]) -> Batch:
-    """One batch of consecutive ones of a file, whose rows have the same columns."""
+    """Join consecutive batches of a file, with the same columns, to one."""
     if len(parts) == 1:
         return parts[0]
     runs = [part.runs for part in parts if part.runs is not None]

@@ -121,8 +121,7 @@ def _clean(values: pa.Array, too_long: TooLong) -> ColumnValues:
     if pa.types.is_struct(kind):
         members = [plain_values(child).then(_clean, too_long) for child in values.flatten()]
         pairs = [(field.name, member.values) for field, member in zip(kind, members, strict=True)]
-        issues = tuple(issue for member in members for issue in member.issues)
-        return ColumnValues(struct_of(pairs), issues)
+        return ColumnValues(struct_of(pairs), tuple(issue for member in members for issue in member.issues))
     return _clean_maps(values, too_long) if pa.types.is_map(kind) else ColumnValues(values)
 
 

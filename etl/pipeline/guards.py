@@ -183,7 +183,7 @@ def check_repeat(
     If it sent only some of the files, or `again` allows it, the warnings say so.
     """
     names, endpoint = ", ".join(increments_of(job)), job.destination.endpoint
-    if not names or not source.repeatable or source.has_rows() is False:
+    if not names or not source.repeatable or not source.count_rows(1):
         return ()
     marks = [mark_of(entry_of(file), digests.get(number)) for number, file in enumerate(source.files)]
     found = {run.overlap(marks) for run in past if run.endpoint == endpoint and run.counted}

@@ -17,14 +17,15 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.json_text import Splice, json_lines, load_json
+from ..arrow.json_text import Splice, json_lines, load_json, splice_json
 from ..arrow.originals import original_rows, rows_with_originals
 from ..job.problems import check_columns, check_repeated, lacking, missing_columns
 from ..job.spec import Job
-from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
-from ..model import Batch, Mapped, RowRange
+from ..mapper import Mapper, framed, frames, load_transform, within
+from ..model import Batch, Mapped
 from ..reader import Source
 from ..run_events import Timing
+from ..tally import RowRange
 from .prefetch import prefetched
 
 _T = TypeVar("_T")

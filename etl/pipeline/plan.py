@@ -18,10 +18,11 @@ from ..amplitude.requests import TRANSPORT_RULES, TransportName
 from ..checkpoint import past_of
 from ..errors import EtlError, GuardError
 from ..job.spec import Job
-from ..model import ROW_ENDS, Chunk, Reject, RowRange, Tally, counted_rows
+from ..model import Chunk, Reject
 from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
+from ..tally import ROW_ENDS, RowRange, Tally, counted_rows
 from ..text import MASK, counted, html_table, span
 from .diff_base import open_diff_base
 from .figures import Figures

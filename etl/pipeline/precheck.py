@@ -22,9 +22,10 @@ from ..arrow.json_text import is_json
 from ..arrow.layout import plain_rows, plain_schema
 from ..errors import TooManyChangesError
 from ..mapper import join_batches
-from ..model import Batch, CommittedRows, RowRange, Tally, counts_of
+from ..model import Batch, CommittedRows, counts_of
 from ..reader.file_reader import RowSpans, some_rows
 from ..snapshot import DiffedBatch, FinalChanges, Layout
+from ..tally import RowRange, Tally
 from .row_pipeline import DeviceOwners, RowPipeline
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.

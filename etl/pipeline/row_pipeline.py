@@ -20,12 +20,13 @@ from ..checkpoint import SentEntries
 from ..encoder import Encoder, FormEncoding, Limits, pieces
 from ..errors import SourceError
 from ..job.spec import Job
-from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
+from ..model import Batch, Chunk, Mapped
 from ..reader import Source
 from ..sender.parts import selected
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
 from ..subject import Keys, device_keys, names_device_alone
+from ..tally import HeldRows, RowRange
 from .diff_base import NOTHING, DiffBase
 from .job_source import JobSource
 from .prefetch import prefetched

@@ -15,8 +15,8 @@ from ..checkpoint import publish_rejects
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..job.known_job import remember_job
 from ..job.spec import Job
-from ..model import Chunk, Tally
-from ..process import held
+from ..model import Chunk
+from ..process import holding_signals
 from ..reader import Source
 from ..run_events import (
     Detailed,
@@ -35,7 +35,7 @@ from ..run_events import (
 )
 from ..sender.transports import HttpTransport
 from ..snapshot import FinalChanges
-from ..tally import RangeSet
+from ..tally import RangeSet, Tally
 from ..text import counted
 from .diff_base import write_snapshot
 from .figures import options_of
@@ -183,7 +183,7 @@ class _Run:
             except (KeyboardInterrupt, asyncio.CancelledError):
                 status = "interrupted"
             finally:
-                with held():
+                with holding_signals():
                     summary = self._report_end(status)
         if summary.status == "interrupted":
             raise InterruptedRunError(

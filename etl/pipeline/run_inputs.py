@@ -198,7 +198,7 @@ def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
     if not source.repeatable:
         return {}
     files = range(len(source.files))
-    if not needed and sum(source.weight(file) or 0 for file in files) > _QUICK_BYTES:
+    if not needed and sum(source.digest_bytes(file) or 0 for file in files) > _QUICK_BYTES:
         return {}
     # A file without a time is only fetched for its digest if that is needed.
     untimed = [needed and file.modified is None for file in source.files]
@@ -222,7 +222,7 @@ def background_digests(
     digests take longer than reading a file.
     """
     local = [number for number, file in enumerate(source.files) if file.modified is not None]
-    left = [number for number in local if number not in known and source.weight(number) is not None]
+    left = [number for number in local if number not in known and source.digest_bytes(number) is not None]
     if not left or not source.repeatable:
         yield
         return
@@ -313,7 +313,7 @@ def with_kept_rejects(source: Source, folder: StateDir) -> Source:
         return source  # the start of the run reports what is wrong
     entries = progress.identity["source"]
     for place in places:
-        kept = source.kept(place, folder.kept_rejects)
+        kept = source.reading_from(place, folder.kept_rejects)
         if place < len(entries) and entries[place] == entry_of(kept.files[place]):
             source = kept
     return source

@@ -22,9 +22,9 @@ from ..checkpoint import StateDir
 from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
 from ..job.spec import key_fingerprints
 from ..mapper import load_transform
-from ..model import ROW_ENDS
 from ..snapshot import layout_of
 from ..state_files import replacing_file, write_whole
+from ..tally import ROW_ENDS
 from ..text import counted
 from .status import destination_folder, look_at_snapshot
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
 from ..errors import TooManyRejectsError
-from ..model import Chunk, CommittedRows, RowRange, Tally
-from ..process import heard_by
+from ..model import Chunk, CommittedRows
+from ..process import handling_signals
 from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
+from ..tally import RowRange, Tally
 from ..text import counted
 from .guards import warn_of_large_numbers
 from .prefetch import ChunkStream
@@ -88,7 +89,7 @@ async def _stopping_at_signals(sender: Sender) -> AsyncIterator[None]:
         sender.stop()
 
     # Not the loop's own way, which leaves SIGTERM without a handler when it is done.
-    with heard_by(lambda *_: loop.call_soon_threadsafe(stop)):
+    with handling_signals(lambda *_: loop.call_soon_threadsafe(stop)):
         yield
 
 

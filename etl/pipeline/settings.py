@@ -14,10 +14,10 @@ from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job.spec import Job
 from ..job.words import endpoint
-from ..model import Tally
 from ..run_events import Noted, Warned
 from ..sender import Backoff, Clock
 from ..sender.transports import TRANSPORTS, HttpTransport
+from ..tally import Tally
 
 _KEY_ROOM: Final = 1000  # bytes of a request for an API key, of whatever length
 

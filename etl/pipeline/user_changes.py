@@ -21,7 +21,7 @@ from .. import amplitude
 from ..arrow.layout import valid_mask, value_columns
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
-from ..model import Batch, Chunk, Mapped, RowRange
+from ..model import Batch, Chunk, Mapped
 from ..run_events import Warned
 from ..snapshot import (
     BitSet,
@@ -34,6 +34,7 @@ from ..snapshot import (
     add_unchanged,
 )
 from ..subject import Subject, user_keys
+from ..tally import RowRange
 from ..text import counted
 from .diff_base import DiffBase, open_ids_writer
 from .job_source import JobSource

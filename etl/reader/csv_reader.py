@@ -41,12 +41,11 @@ from .files import InputFile, source_errors
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
-REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
-_EXTRA: Final = "extra fields"
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _CHECKED_LINES: Final = 6
+MORE_BELOW: Final = "and the lines after it have"
 # What no column is called, by kind.
 VALUE: Final = re.compile(
     r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
@@ -61,7 +60,7 @@ _IS_DATA: Final = (
 
 
 class _Top(NamedTuple):
-    """What stands above the rows of a file: `size` bytes of text, and the rows begin at line number `line`.
+    """The lines above the rows of a file: `size` bytes of text; the rows begin at line number `line`.
 
     `first` is the first record, which is the header unless the job has one, without its line end;
     `delimiter` is the one that a line `sep=` names, and `below` are the first lines after all that.
@@ -81,8 +80,8 @@ class CsvReader(FileReader):
     endings = CSV_ENDINGS
     text = True
 
-    def __init__(self, given: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
-        super().__init__(given, options)
+    def __init__(self, input_file: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
+        super().__init__(input_file, options)
         self._block = block
         self._csv = checked(options.csv)
         self._encoding = encoding_name(self._csv.encoding)
@@ -110,7 +109,7 @@ class CsvReader(FileReader):
         return pa.schema([(name, pa.string()) for name in self._layout.names])
 
     def total_rows(self) -> int | None:
-        """Return None, unless the file has no header: only reading tells."""
+        """Return None, as rows are only counted by reading; 0 for a file without a header."""
         return None if self._layout.names else 0
 
     def remark(self, names: Collection[str] = ()) -> str | None:
@@ -133,13 +132,11 @@ class CsvReader(FileReader):
             if self._guessed and len(self._header) == 1:
                 delimiter = likeliest_delimiter(self._top.below[0].decode("utf-8", "replace"), dialect.quote)
                 dialect = CsvDialect(delimiter, dialect.quote)
-            counts = Counter(len(dialect.split(line)) for line in self._top.below)
-            (fields, _), *_ = counts.most_common(1)
+            (fields, _), *_ = Counter(len(dialect.split(line)) for line in self._top.below).most_common(1)
             if fields > len(self._header):
                 return (
-                    f"the header has {counted(len(self._header), 'name')}, and the lines after it have "
-                    f"{fields} fields: if lines stand above the header, say how many with "
-                    "`csv: {skip_rows: N}`"
+                    f"the header has {counted(len(self._header), 'name')}, {MORE_BELOW} {fields} fields: if "
+                    "lines stand above the header, say how many with `csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
@@ -154,14 +151,16 @@ class CsvReader(FileReader):
             while (top := self._top_of(buffer.data, final=buffer.final)) is None:
                 if len(buffer.data) > decoding.MAX_RECORD:
                     if LINE_END.search(buffer.data) is None:
-                        raise self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
+                        raise self.input_file.error(
+                            ": the first line is longer than 32 MiB", "is it CSV at all?"
+                        )
                     hint = "if a quote in it is never closed, correct it"
-                    raise self.given.error(": the header is longer than 32 MiB", hint)
+                    raise self.input_file.error(": the header is longer than 32 MiB", hint)
                 buffer.grow()
         return top
 
     def _top_of(self, data: bytes, *, final: bool) -> _Top | None:
-        """What stands above the rows; None if `data`, with which the file begins, is too short."""
+        """Find the lines above the rows; None if `data`, the beginning of the file, is too short."""
         named = _SEP_LINE.fullmatch(LINE_END.split(data, 1)[0].decode("utf-8", "replace"))
         size = 0
         for _ in range(max(self._csv.skip_rows, int(named is not None))):
@@ -174,10 +173,10 @@ class CsvReader(FileReader):
         first = mark_bad_bytes(data[begin:end]).decode()
         if MARK in first:
             what = ": the header is not in the encoding that the file should have"
-            raise self.given.error(what, "say the file's encoding, for example latin-1")
+            raise self.input_file.error(what, "say the file's encoding, for example latin-1")
         if "\0" in first:
             hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-            raise self.given.error(": the header holds NUL bytes, so this is not a CSV file", hint)
+            raise self.input_file.error(": the header holds NUL bytes, so this is not a CSV file", hint)
         if self._csv.header is None:
             size = line_end(data, end)
         below = list(filter(None, LINE_END.split(data[size : size + _HEADER_BLOCK])))[:_CHECKED_LINES]
@@ -194,7 +193,7 @@ class CsvReader(FileReader):
         if first and not dialect.is_sound(first.encode()):
             hint = "correct it; write a quote inside of quotes twice, or after the character of `csv.escape`"
             what = ": in the header a quote is never closed, or text follows a closing one"
-            raise self.given.error(what, hint)
+            raise self.input_file.error(what, hint)
         return list(map(self._substitution.as_meant, fields))
 
     # --- the rows ----------------------------------------------------------------------------------------
@@ -223,7 +222,7 @@ class CsvReader(FileReader):
                     if parsed is None or (parsed.whole and row + parsed.records > following):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
-                    raise self.given.error(f": the records after row {row} can't be separated")
+                    raise self.input_file.error(f": the records after row {row} can't be separated")
                 stop = row + parsed.records
                 share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
                 self.note_read(stop - 1, share * position[0])
@@ -234,7 +233,7 @@ class CsvReader(FileReader):
                 buffer.take(records.end)
 
     def _chunks(self, size: int, position: list[int]) -> Generator[bytes, None, None]:
-        with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
+        with closing(text_chunks(self.input_file, self._encoding, size, position, returns=True)) as chunks:
             yield from map(self._substitution.replace, chunks)
 
     def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
@@ -249,7 +248,7 @@ class CsvReader(FileReader):
                 return records
             if full:
                 what = f": row {row} is longer than 32 MiB"
-                raise self.given.error(what, "its line never ends: is it CSV at all?")
+                raise self.input_file.error(what, "its line never ends: is it CSV at all?")
             size *= 2
             if len(buffer.data) < size:
                 buffer.grow()
@@ -275,6 +274,9 @@ class CsvReader(FileReader):
 
 
 # --- records that are no rows ----------------------------------------------------------------------------
+
+REPEATED_HEADER: Final = "this record repeats the header, as happens where files are joined"
+_EXTRA: Final = "extra fields"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""CSV records: where they begin and end in a text, and the columns that pyarrow makes of whole ones.
+"""CSV records: their beginnings and ends in a text, and whole ones as columns, which pyarrow parses.
 
 A quote opens a quoted field only where the field begins; elsewhere in a plain field it is a character like
 any other. The quote that closes a field is followed by the delimiter or a line end: other text there shows
@@ -34,11 +34,6 @@ SENTINEL: Final = uuid.uuid4().hex
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _LINE: Final = re.compile(rb"[^\r\n]*+")
 _CR, _LF = ord("\r"), ord("\n")
-# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
-_ESCAPED: Final = "\ufdd0"
-_OWN: Final = "\ufdd1"
-_SEPARATOR: Final = "\x1f"
-_LETTERS: Final = "eqwabdfghijk"
 
 
 class BadLine(NamedTuple):
@@ -55,7 +50,7 @@ class BadLine(NamedTuple):
 
 
 class WholeRecords(NamedTuple):
-    """Whole records and bad lines end at `end`, which is 0 if none is in sight yet."""
+    """Whole records and bad lines end at `end`, which is 0 if there is none yet."""
 
     end: int
     bad: tuple[BadLine, ...] = ()
@@ -145,8 +140,8 @@ class CsvDialect:
     def _end_by_quotes(self, data: bytes, end: int, *, final: bool) -> int:
         """The end of the last whole record, if all quotes before `end` are clear; else 0.
 
-        They are if each opens, closes or is doubled, or if none of them opens a field. Quotes open and
-        close in turns, so their order shows what each must be, and its neighbour whether it is.
+        They are if each opens, closes or is doubled, or if none of them opens a field. Quotes open and close
+        in turns, so their order shows what each must be, and its neighbour whether it is.
         """
         codes = np.frombuffer(data, np.uint8, end)
         quotes = np.flatnonzero(codes == ord(self.quote))
@@ -209,6 +204,12 @@ def _last_line_end(data: bytes, before: int) -> int:
 
 
 # --- what pyarrow can't read -----------------------------------------------------------------------------
+
+# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
+_ESCAPED: Final = "\ufdd0"
+_OWN: Final = "\ufdd1"
+_SEPARATOR: Final = "\x1f"
+_LETTERS: Final = "eqwabdfghijk"
 
 
 class Substitution:
@@ -290,7 +291,7 @@ class CsvLayout:
 
 
 class ParsedBlock(NamedTuple):
-    """What pyarrow made of a block of records.
+    """A block of records as pyarrow parsed it.
 
     `rows` are those with as many fields as there are names; `misfits` has number (from 1, in the block) and
     text of the others, where a bad line is text that begins with SENTINEL. `whole`: the block ended between

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from ..errors import SourceError
 from .files import InputFile, source_errors
@@ -32,11 +32,9 @@ _ORDER_MARKS: Final = (
 )
 
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    digits = "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end])
-    return MARK + digits, error.end
+def _mark(error: Any) -> tuple[str, int]:
+    """Replace the bytes of a UnicodeDecodeError by MARK and their hex digits."""
+    return MARK + "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
 
 
 codecs.register_error(_MARKING, _mark)

@@ -1,7 +1,7 @@
-"""Which files a location names, and which reader reads each.
+"""The files that a location names, and the reader of each.
 
 A location is one file, a folder or a pattern; its files come in a stable order. The first bytes of a file
-tell its reader and, where they don't, the end of its name. A new format is a `FileReader` and an entry in
+decide its reader; if they don't, the end of its name. A new format is a `FileReader` and an entry in
 `READERS`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,8 +31,8 @@ from .parquet_reader import ParquetReader
 from .store_file import FILES_AHEAD, StoreFile
 from .stores import Store, open_store
 
-_READERS: Final[tuple[type[FileReader], ...]] = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
-READERS: Final = {reader.format: reader for reader in _READERS}
+_READERS: Final = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
+READERS: Final[Mapping[str, type[FileReader]]] = {reader.format: reader for reader in _READERS}
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -114,9 +114,8 @@ class _Search:
             info = self.system.get_file_info(self.start + path)
             there = info.type != fs.FileType.NotFound
             pattern = not there and _WILDCARD.search(path) is not None
-            infos = {info.path: info}
-            if pattern:
-                infos = dict(self._expand("/" if path.startswith("/") else "", path.split("/")))
+            root = "/" if path.startswith("/") else ""
+            infos = dict(self._expand(root, path.split("/"))) if pattern else {info.path: info}
             found = [file for _, one in sorted(infos.items()) for file in self._files(one)]
         if found:
             return found

@@ -31,19 +31,19 @@ _CERTIFICATE: Final = (
     "check the address and the clock; in a company, set SSL_CERT_FILE to a file with its certificates"
 )
 _WAITS: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class WebFile(TemporaryCopy):
     """A file at a web address, as far as it is copied.
 
-    `name` is the address without its user and query, which may be secrets. The server may be silent for so
-    many seconds; `waits` are those after each failure in a row before the next try.
+    `name` is the address without its user and query, which may be secrets. `timeout` is how many seconds the
+    server may send nothing; `waits` are those after each failure in a row before the next try.
     """
 
-    def __init__(self, name: str, address: str, silence: float = 60, waits: Sequence[float] = _WAITS) -> None:
+    def __init__(self, name: str, address: str, timeout: float = 60, waits: Sequence[float] = _WAITS) -> None:
         super().__init__(name)
-        self._address, self._silence, self._waits = address, silence, waits
+        self._address, self._timeout, self._waits = address, timeout, waits
         self._lock = threading.Lock()
         self._answer: HTTPResponse | None = None
         self._validator: str | None = None
@@ -106,7 +106,7 @@ class WebFile(TemporaryCopy):
                     where = f"after {self.size:,} bytes, {failures + 1} times in a row"
                     hint = "download it first, or have it served by one that sends parts of files (Range)"
                     raise SourceError(f"{failure.message} ({where})", hint=hint) from error
-                if self.size == 0 or (code is not None and code not in _PASSING):
+                if self.size == 0 or (code is not None and code not in _TEMPORARY):
                     raise failure from error
                 time.sleep(self._waits[failures])
                 failures += 1
@@ -114,7 +114,7 @@ class WebFile(TemporaryCopy):
                 return chunk
 
     def _connected(self) -> HTTPResponse:
-        """An answer whose next byte is the one after those that are there."""
+        """Open an answer that continues behind the bytes that are copied."""
         if self.size == 0:
             answer = self._request({})
             self._state = _state_in(answer.headers)
@@ -162,7 +162,7 @@ class WebFile(TemporaryCopy):
             credentials = b64encode(unquote(user).encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {credentials}")
         try:
-            return cast("HTTPResponse", urlopen(request, timeout=self._silence))  # noqa: S310
+            return cast("HTTPResponse", urlopen(request, timeout=self._timeout))  # noqa: S310
         except HTTPError as error:
             error.close()
             raise
@@ -186,7 +186,7 @@ def _request_error(name: str, error: Exception) -> SourceError:
         case HTTPError():
             what = f"the server answered {error.code} {error.reason}"
         case TimeoutError():
-            what = "the server is silent"
+            what = "the server doesn't answer"
         case ConnectionResetError(args=(said,)):
             what = str(said)
         case SSLCertVerificationError():

@@ -56,8 +56,8 @@ class ExcelReader(TableReader):
         re.DOTALL,
     )
 
-    def __init__(self, given: InputFile, options: ReadOptions) -> None:
-        super().__init__(given, options)
+    def __init__(self, input_file: InputFile, options: ReadOptions) -> None:
+        super().__init__(input_file, options)
         self._digest = ""
         rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
         rows = (row for row in islice(rows, options.excel.skip_rows, None) if row.count(None) < len(row))
@@ -79,7 +79,7 @@ class ExcelReader(TableReader):
 
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""
-        return super().sample() if self.given.repeatable else self._digest
+        return super().sample() if self.input_file.repeatable else self._digest
 
     def remark(self, names: Collection[str] = ()) -> str | None:
         """Return why the header may be a title: the row below it has more values."""
@@ -99,31 +99,31 @@ class ExcelReader(TableReader):
             import python_calamine as calamine  # here, as it is an extra
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
-            raise self.given.error("is a workbook, which needs an extra", hint) from error
-        path = self.given.local_path if self.given.codec is None else None
+            raise self.input_file.error("is a workbook, which needs an extra", hint) from error
+        path = self.input_file.local_path if self.input_file.codec is None else None
         try:
             with source_errors(self.name):
                 if path is not None:
                     return self._chosen(calamine.load_workbook(path))
-                with closing(self.given.unpacked()) as stream:
+                with closing(self.input_file.unpacked()) as stream:
                     content = b"".join(iter(lambda: stream.read(HEAD), b""))
                 self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
                 return self._chosen(calamine.load_workbook(io.BytesIO(content)))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
-            raise self.given.error("is protected by a password", hint) from error
+            raise self.input_file.error("is protected by a password", hint) from error
         except calamine.CalamineError as error:
             hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
-            raise self.given.error(f"can't be read as a workbook: {error}", hint) from error
+            raise self.input_file.error(f"can't be read as a workbook: {error}", hint) from error
 
     def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
         wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
         if wanted is not None and wanted not in book.sheet_names:
-            raise self.given.error(f"has no sheet {wanted}", f"its sheets are: {listed}")
+            raise self.input_file.error(f"has no sheet {wanted}", f"its sheets are: {listed}")
         shown = {"SheetVisibleEnum.Visible", "SheetTypeEnum.WorkSheet"}
         visible = [one.name for one in book.sheets_metadata if {str(one.visible), str(one.typ)} == shown]
         if wanted is None and not visible:
-            raise self.given.error("shows no sheet with cells", f"its sheets are: {listed}")
+            raise self.input_file.error("shows no sheet with cells", f"its sheets are: {listed}")
         if wanted is None and len(visible) > 1:
             text = f"{self.name} has {len(visible)} sheets, and {visible[0]} is read, which is the first"
             self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)
@@ -132,11 +132,10 @@ class ExcelReader(TableReader):
     def _read(self, rows: Iterator[list[Any]]) -> pa.Table:
         """All rows as a table; columns that have neither a name nor a value are left out."""
         width = max(len(self._header), len(self._first))
+        self._header += [None] * (width - len(self._header))
         header = ["" if cell is None else str(cell) for cell in self._header]
-        header += [""] * (width - len(header))
         names, self.repeated = unique_names(header)
-        named = self.options.excel.header is not False
-        repeated, done = [*self._header, *[None] * (width - len(self._header))] if named else None, 0
+        repeated, done = None if self.options.excel.header is False else self._header, 0
         blocks = [list[pa.Array]() for _ in names]
         kinds = [set[type]() for _ in names]
         while block := list(islice(rows, _BLOCK_ROWS)):

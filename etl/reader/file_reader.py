@@ -1,4 +1,4 @@
-"""What every reader of a format can do, which rows it is asked for, and the batches that it yields.
+"""The base class of all readers of a format, the spans of rows they are asked for, and their batches.
 
 The batches tile a file: every row is in exactly one batch, good or rejected, and splitting keeps it so.
 """
@@ -101,9 +101,9 @@ class FileReader:
     read_so_far: tuple[int, int] = (0, 0)
     nbytes: int | None = None
 
-    def __init__(self, given: InputFile, options: ReadOptions) -> None:
-        self.given = given
-        self.name = given.name
+    def __init__(self, input_file: InputFile, options: ReadOptions) -> None:
+        self.input_file = input_file
+        self.name = input_file.name
         self.options = options
 
     def schema(self) -> pa.Schema:
@@ -147,11 +147,11 @@ class FileReader:
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""
-        return ends_digest(self.given)
+        return ends_digest(self.input_file)
 
     def content(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes that are all of the content; not for what can be read only once."""
-        with source_errors(self.name), closing(self.given.open()) as stream:
+        with source_errors(self.name), closing(self.input_file.open()) as stream:
             yield from iter(lambda: stream.read(HEAD), b"")
 
     def batch(self, first: int, rows: pa.RecordBatch, rejects: Sequence[Reject] = ()) -> Batch:
@@ -232,7 +232,7 @@ def split_batches(batches: Iterable[Batch], spans: RowSpans, limit: int) -> Iter
     A batch of wide rows has fewer rows, about as many as `BATCH_BYTES` hold.
     """
     for batch in batches:
-        step = min(limit, rows_within(BATCH_BYTES, batch.rows.nbytes, batch.stop - batch.first))
+        step = min(limit, rows_of_batch(batch.rows.nbytes, batch.stop - batch.first))
         for low, high in spans.within(batch.first, batch.stop):
             for start in range(low, high, step):
                 yield batch.between(start, min(start + step, high))
@@ -240,9 +240,9 @@ def split_batches(batches: Iterable[Batch], spans: RowSpans, limit: int) -> Iter
             return
 
 
-def rows_within(most: int, size: int, rows: int) -> int:
-    """Return about how many of `rows` rows with `size` bytes together have `most` bytes; at least one."""
-    return max(1, rows * most // max(size, 1))
+def rows_of_batch(size: int, rows: int) -> int:
+    """Return about how many of `rows` rows with `size` bytes together have BATCH_BYTES; at least one."""
+    return max(1, rows * BATCH_BYTES // max(size, 1))
 
 
 def reject_of(

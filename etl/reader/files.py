@@ -1,4 +1,4 @@
-"""Where the bytes of a source come from: stored files and pipes, what goes wrong with them, their digests."""
+"""Files that bytes are read from: local files, pipes and temporary copies, with their errors and digests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ except ImportError:  # there is none for this kind of processor
     from zlib import crc32
 
 HEAD: Final = 1 << 20
-SNIFFED: Final = 1 << 12
+_SNIFFED: Final = 1 << 12
 _END: Final = 1 << 16
 
 _AGAIN: Final = "copy or export it again"
@@ -55,7 +55,7 @@ def never() -> bool:
 def source_errors(name: str, position: str = "") -> Iterator[None]:
     """Raise SourceError for any error of pyarrow or the system with the file called `name`.
 
-    `position` tells where reading was, e.g. `after row 12`.
+    `position` is where in the file, e.g. `after row 12`.
     """
     try:
         yield
@@ -109,7 +109,7 @@ class InputFile:
     def sniff(self) -> bytes:
         """Return its first 4 KiB, uncompressed."""
         with source_errors(self.name), closing(self.unpacked()) as stream:
-            return read_fully(stream, SNIFFED)
+            return read_fully(stream, _SNIFFED)
 
     def state(self) -> tuple[int | None, int | None]:
         """Return its size in bytes and its time of change in ns since the epoch, as far as they are known."""
@@ -131,7 +131,7 @@ class InputFile:
         """Begin to fetch those files that are read after this one."""
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
-        """Yield a stream for each part, of which these ranges are read until the next one is asked for."""
+        """Yield a stream for each part; only its ranges are read before the next part is asked for."""
         for _ in parts:
             with closing(self.open()) as stream:
                 yield stream
@@ -292,7 +292,7 @@ def ends_digest(file: InputFile) -> str:
     """Return a hex digest over the first and last 64 KiB; of a pipe, which may be slow, over the first 4."""
     digest = hashlib.blake2b(digest_size=16)
     with source_errors(file.name), closing(file.open()) as stream:
-        digest.update(read_fully(stream, _END if file.repeatable else SNIFFED))
+        digest.update(read_fully(stream, _END if file.repeatable else _SNIFFED))
         if isinstance(file, StoredFile):
             stream.seek(max(0, stream.size() - _END))
             digest.update(read_fully(stream, _END))

@@ -51,8 +51,8 @@ _had_rows: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 Stream = tuple[pa.Schema, Iterable[pa.RecordBatch]]
 
 
-class MemoryFile(InputFile):
-    """What stands for a file where the rows are in memory."""
+class _MemoryFile(InputFile):
+    """Takes the place of a file for rows that are in memory."""
 
     def __init__(self, name: str, *, repeatable: bool = True) -> None:
         self.name, self.repeatable = name, repeatable
@@ -62,13 +62,13 @@ class MemoryFile(InputFile):
         return b""
 
 
-class MemoryReader(TableReader):
+class _MemoryReader(TableReader):
     """Reads a table that can be read again: a pyarrow Table or RecordBatch, or a DataFrame."""
 
     format = "arrow"
 
     def __init__(self, name: str, table: pa.Table, options: ReadOptions) -> None:
-        super().__init__(MemoryFile(name), options)
+        super().__init__(_MemoryFile(name), options)
         self.table = table
         self.nbytes = int(table.nbytes)
 
@@ -93,7 +93,7 @@ class StreamReader(FileReader):
 
     def __init__(self, stream: Stream, options: ReadOptions, given: object) -> None:
         """`given` is the object that the caller has, which may be the stream itself."""
-        super().__init__(MemoryFile("stream", repeatable=False), options)
+        super().__init__(_MemoryFile("stream", repeatable=False), options)
         self._given = given
         self._schema = stream[0]
         self._stream: Iterable[pa.RecordBatch] | None = stream[1]
@@ -130,13 +130,13 @@ class StreamReader(FileReader):
             raise SourceError(f"{self.name} has no rows any more: it was read already", hint=_AGAIN)
 
 
-def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamReader:
+def reader_of_object(given: Any, options: ReadOptions) -> _MemoryReader | StreamReader:
     """Make a reader for an object; SourceError if it is neither a table nor a stream of them."""
     kind = type(given).__name__
     if isinstance(given, type):
         raise SourceError(f"{given.__name__} is a class and no source", hint="give an object of it")
     if _is_frame(given):
-        return MemoryReader("dataframe", _table(given, kind), options)
+        return _MemoryReader("dataframe", _table(given, kind), options)
     if _spent.get(id(given)) is given:
         raise SourceError("the stream was read already: it comes only once", hint=_AGAIN)
     # Some libraries have a compiled part with a dash before its name.
@@ -145,7 +145,7 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     if stream is not None:
         return StreamReader(stream, options, given)
     if _speaks_arrow(given):
-        return MemoryReader("table", _table(given, f"a {kind}"), options)
+        return _MemoryReader("table", _table(given, f"a {kind}"), options)
     fitting = (one for one in _REMEDIES if one[0] in {"", library} and hasattr(given, one[1]))
     hint = next((f"give {call}" for _, _, call in fitting), _GENERAL)
     if isinstance(given, dict):

@@ -1,7 +1,7 @@
-"""What lines of NDJSON and of reject files hold: the object in each, and its values as those of columns.
+"""Lines of NDJSON and of reject files: the object in each line, and its values as values of columns.
 
 A block of lines that pyarrow reads exactly is not read line by line. The rows of a reject file are read as
-they were read from their first source, which a reject's `origin` tells. Typed values come out of it if the
+they were read from their first source, which the reject's `origin` names. Typed values come out of it if the
 line has them as they were; an edited value is one of the column's type if it can be, and else what it is in
 JSON.
 """
@@ -37,15 +37,7 @@ from .file_reader import excerpt
 
 Row = dict[str, Any]
 
-INT64: Final = range(-(1 << 63), 1 << 63)
 _LONG: Final = 16  # digits; a whole number that a float doesn't hold has at least so many
-_DEEP: Final = 200
-_WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
-_HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
-_REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
-_OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
-_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
-_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -60,7 +52,7 @@ class LineBlock(NamedTuple):
     starts: NDArray[np.int32]
 
     @property
-    def long(self) -> bool:
+    def has_large_numbers(self) -> bool:
         """Whether there may be whole numbers in it that a float doesn't hold."""
         return has_digits(self.data, _LONG)
 
@@ -86,8 +78,7 @@ def block_of(data: bytes) -> LineBlock:
         # A line that ends otherwise may go on in the next line.
         if (codes[np.maximum(last, 0)] == ord("}")).all():
             return LineBlock(data, len(starts), starts)
-    size = sum(1 for line in data.split(b"\n") if line.strip())
-    return LineBlock(data, size, starts[:0])
+    return LineBlock(data, sum(1 for line in data.split(b"\n") if line.strip()), starts[:0])
 
 
 def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.RecordBatch | None:
@@ -117,7 +108,7 @@ def read_exactly(block: LineBlock, schema: pa.Schema, *, strict: bool) -> pa.Rec
     floats = [values for column in batches[0].columns for values in _floats(column)]
     if any(((values == 0) & np.signbit(values)).any() for values in floats):
         return None  # it may be -0 or -0.0, and as a whole number the former is 0
-    rounded = any((np.abs(values) >= EXACT_FLOAT).any() for values in floats) and block.long
+    rounded = any((np.abs(values) >= EXACT_FLOAT).any() for values in floats) and block.has_large_numbers
     return None if rounded else batches[0]
 
 
@@ -133,6 +124,10 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
 
 
 # --- the object in a line --------------------------------------------------------------------------------
+
+_HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
+_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
+_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 
 
 class JsonLine(NamedTuple):
@@ -152,16 +147,16 @@ class JsonLine(NamedTuple):
     run: int = -1
 
 
-def read_line(text: bytes, *, long: bool = True) -> JsonLine:
+def read_line(text: bytes, *, large: bool = True) -> JsonLine:
     """Read the object in a line. The last value of a repeated key counts.
 
-    `long` False: no number in it has as many digits as 64 bits may have.
+    `large` False: no number in it has as many digits as 64 bits may have.
     """
     row: object = None
     plain = True
     try:
         row = orjson.loads(text)
-        if not long and isinstance(row, dict):
+        if not large and isinstance(row, dict):
             return JsonLine(text, row)
     except orjson.JSONDecodeError:
         plain = False
@@ -209,6 +204,10 @@ def refuse_other_json(name: str, text: bytes) -> None:
 
 
 # --- its values ------------------------------------------------------------------------------------------
+
+INT64: Final = range(-(1 << 63), 1 << 63)
+_DEEP: Final = 200
+_WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
 
 
 class MisfitError(Exception):
@@ -276,6 +275,9 @@ def checked_json(value: object) -> str:
 
 
 # --- reject files ----------------------------------------------------------------------------------------
+
+_REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
+_OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
 
 
 def is_reject(row: Row) -> bool:

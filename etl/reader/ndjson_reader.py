@@ -69,12 +69,12 @@ class NdjsonReader(FileReader):
     gives_json = True
 
     def __init__(
-        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
+        self, input_file: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = 1 << 25
     ) -> None:
-        super().__init__(given, options)
+        super().__init__(input_file, options)
         self._block = block
-        self._scanned_bytes = scanned if given.repeatable else HEAD // 2
-        self._partly = False  # scanned
+        self._scanned_bytes = scanned if input_file.repeatable else HEAD // 2
+        self._scanned_partly = False
         head = next((block.data for block in self._blocks() if block.size), b"").lstrip()
         refuse_other_json(self.name, head)
         first = read_line(head.partition(b"\n")[0]).row or {}
@@ -92,7 +92,7 @@ class NdjsonReader(FileReader):
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that no row has. Reads beyond the scanned part, but not in a pipe."""
         left = [name for name in names if name not in self._scan.columns]
-        if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
+        if not left or not (self._scanned_partly or self._scan.incomplete) or not self.input_file.repeatable:
             return left
         for block in self._blocks():
             for line in self._lines(block):
@@ -141,11 +141,11 @@ class NdjsonReader(FileReader):
 
     def _blocks(self) -> Generator[LineBlock, None, None]:
         rows, position = 0, [0]
-        with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
+        with closing(text_chunks(self.input_file, "utf-8", self._block, position)) as chunks:
             for data in chunks:
                 if len(data) > decoding.MAX_RECORD and not data.endswith(b"\n"):
                     what = f": row {rows + 1} is longer than 32 MiB"
-                    raise self.given.error(what, "NDJSON has one object a line")
+                    raise self.input_file.error(what, "NDJSON has one object a line")
                 block = block_of(data)
                 rows += block.size
                 self.note_read(rows, position[0])
@@ -153,9 +153,9 @@ class NdjsonReader(FileReader):
 
     def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[JsonLine]:
         """The row in each line, in a reject file as it was rejected; `strict`: if it is plain."""
-        long = block.long
+        large = block.has_large_numbers
         for text in block.lines():
-            line = read_line(text, long=long)
+            line = read_line(text, large=large)
             line = rejected_row(line) if self.holds_rejects else line
             bad = strict and not line.plain
             yield line._replace(row=None, reason=not_json(line.text)) if bad else line
@@ -163,21 +163,21 @@ class NdjsonReader(FileReader):
     # --- the columns -------------------------------------------------------------------------------------
 
     def _scanned(self) -> Iterator[tuple[JsonLine, bool]]:
-        """The lines with objects to scan, and whether their blocks are `long`; there may be others."""
+        """The lines with objects to scan, and whether their blocks may have large numbers."""
         left = self._scanned_bytes
         for block in self._blocks():
-            long = block.long
-            yield from ((line, long) for line in self._lines(block) if line.row is not None)
+            large = block.has_large_numbers
+            yield from ((line, large) for line in self._lines(block) if line.row is not None)
             left -= len(block.data)
             if left <= 0:
-                self._partly = True
+                self._scanned_partly = True
                 return
 
     @cached_property
     def _scan(self) -> _ColumnScan:
         scan = _ColumnScan()
-        for line, long in self._scanned():
-            scan.add(line.row or {}, long=long, plain=line.plain)
+        for line, large in self._scanned():
+            scan.add(line.row or {}, large=large, plain=line.plain)
         return scan
 
     @cached_property
@@ -232,7 +232,7 @@ class NdjsonReader(FileReader):
 
 
 class _ColumnScan:
-    """The columns of the rows that were scanned. `forgotten`: there are more than can be remembered.
+    """The columns of the rows that were scanned. `incomplete`: it has not all of them, as there are too many.
 
     What a value becomes doesn't depend on it. It shows which columns can be read at full speed, and whether
     whole numbers among others are written with a point.
@@ -240,62 +240,62 @@ class _ColumnScan:
 
     def __init__(self) -> None:
         self.columns: dict[str, _ValueTypes] = {}
-        self.forgotten = False
+        self.incomplete = False
         # Which columns of rows of one shape have lists, whose elements have to be checked in each row.
         self._lists: dict[tuple[object, ...], tuple[str, ...]] = {}
 
-    def add(self, row: Mapping[str, Any], *, long: bool, plain: bool = True) -> None:
-        """Scan a row; `long`: it may have numbers that a float doesn't hold. Not `plain`: scan only names."""
+    def add(self, row: Mapping[str, Any], *, large: bool, plain: bool = True) -> None:
+        """Scan a row; `large`: it may have numbers that no float holds. Not `plain`: scan only names."""
         if not plain:
             for name in row:
                 with suppress(UnicodeEncodeError):
                     name.encode()
-                    self._note(name, None, long=False)
+                    self._note(name, None, large=False)
             return
         shape = (*row, *map(type, row.values()))
         lists = self._lists.get(shape)
-        if lists is None or long:
+        if lists is None or large:
             if len(self._lists) >= _KNOWN_SHAPES:
                 self._lists.clear()
             lists = self._lists[shape] = tuple(name for name, value in row.items() if isinstance(value, list))
             for name, value in row.items():
-                self._note(name, value, long=long)
+                self._note(name, value, large=large)
         for name in lists:
             if name in self.columns:
                 self.columns[name].elements.update(map(type, row[name]))
 
-    def _note(self, name: str, value: object, *, long: bool) -> None:
+    def _note(self, name: str, value: object, *, large: bool) -> None:
         """Add a value to its column, unless there are too many columns."""
         types = self.columns.get(name)
         if types is None:
             if len(self.columns) >= _MOST_COLUMNS:
-                self.forgotten = True
+                self.incomplete = True
                 return
             types = self.columns[name] = _ValueTypes()
         if value is None:
             return
         types.values.add(type(value))
-        if long:
+        if large:
             numbers = value if isinstance(value, list) else [value]
-            types.wide |= any(isinstance(number, int) and abs(number) > EXACT_FLOAT for number in numbers)
+            types.large |= any(isinstance(number, int) and abs(number) > EXACT_FLOAT for number in numbers)
 
 
 @dataclass(slots=True)
 class _ValueTypes:
     """The Python types of a column's values, and of the elements of its lists.
 
-    `wide`: there are whole numbers that a float doesn't hold.
+    `large`: there are whole numbers that a float doesn't hold.
     """
 
     values: set[type] = field(default_factory=set)
     elements: set[type] = field(default_factory=set)
-    wide: bool = False
+    large: bool = False
 
     def common_type(self) -> pa.DataType:
         """Return the type that can be read at full speed without changing any value, or JSON."""
         lists = self.values == {list}
         types = self.elements - {type(None)} if lists else self.values
-        scalar = None if self.wide and float in types else SCALARS.get(frozenset(types))
+        scalar = None if self.large and float in types else SCALARS.get(frozenset(types))
         if scalar is None:
             return JSON
         return pa.list_(scalar) if lists else scalar

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ..arrow.layout import plain_schema, plain_type
 from ..model import Batch
-from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .file_reader import FileReader, ReadOptions, RowSpans, rows_of_batch
 from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
 
 _BUFFER: Final = 1 << 16
@@ -46,10 +46,10 @@ class ParquetReader(FileReader):
     claims = re.compile(rb"PAR[1E][\x00-\x1f]")
     may_be = re.compile(rb"(?s:.*\0)|(?:P(?:A(?:R1?)?)?)?\Z")  # damaged, which is reported as such; no text
 
-    def __init__(self, given: InputFile, options: ReadOptions) -> None:
-        super().__init__(given, options)
+    def __init__(self, input_file: InputFile, options: ReadOptions) -> None:
+        super().__init__(input_file, options)
         self.codes = False
-        self._file = self._seekable(given)
+        self._file = self._seekable()
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = pq.ParquetFile(stream, **_SETTINGS)
             self._metadata, self._schema = opened.metadata, opened.schema_arrow
@@ -83,7 +83,7 @@ class ParquetReader(FileReader):
             for part in parts:
                 found = [self._metadata.row_group(group) for group in part.groups]
                 size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
-                most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
+                most = min(self.options.batch_rows, rows_of_batch(size, count))
                 with source_errors(self.name):
                     coded = self._coded_columns(part.groups, columns) if self.codes else []
                     settings = {**_SETTINGS, "buffer_size": part.buffer, "read_dictionary": coded}
@@ -141,12 +141,12 @@ class ParquetReader(FileReader):
             return _Part([group], row, [], max(_BUFFER, piece // len(ranges)))
         return _Part([group], row, merge_ranges(ranges))
 
-    def _seekable(self, given: InputFile) -> InputFile:
+    def _seekable(self) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
-        if given.repeatable and given.codec is None:
-            return given
+        if self.input_file.repeatable and self.input_file.codec is None:
+            return self.input_file
         copy = TemporaryCopy(self.name)
-        with source_errors(self.name), closing(given.unpacked()) as stream:
+        with source_errors(self.name), closing(self.input_file.unpacked()) as stream:
             for chunk in iter(lambda: stream.read(HEAD), b""):
                 copy.append(chunk)
         return copy
@@ -163,19 +163,19 @@ def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
     return found
 
 
-def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
+def _is_plain(batch: pa.RecordBatch, coded: Collection[str]) -> bool:
     """Whether nothing is to be done about the batch, but for its dictionaries: its texts are valid, too."""
     try:
-        given.validate(full=True)
+        batch.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    return all(field.name in coded or plain_type(field.type) == field.type for field in given.schema)
+    return all(field.name in coded or plain_type(field.type) == field.type for field in batch.schema)
 
 
-def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
+def _decoded(batch: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
     """The batch with texts in place of dictionaries of more than a few texts."""
-    columns = given.columns
-    for place, (name, values) in enumerate(zip(given.schema.names, columns, strict=True)):
+    columns = batch.columns
+    for place, (name, values) in enumerate(zip(batch.schema.names, columns, strict=True)):
         if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few:
             columns[place] = values.dictionary_decode()
-    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

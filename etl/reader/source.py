@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from ..errors import SourceError
 from ..job.sections import FileOptions
-from ..model import LISTED, Batch, RowRange, SourceFile
+from ..model import LISTED, Batch, SourceFile
 from ..run_events import Warned
+from ..tally import RowRange
 from .decoding import marked_encoding
 from .discovery import find_files, left_out_message, partitions, recognize
 from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
@@ -65,7 +66,7 @@ class Source:
     @property
     def repeatable(self) -> bool:
         """Whether all files can be read again and again."""
-        return all(entry.reader.given.repeatable for entry in self._entries)
+        return all(entry.reader.input_file.repeatable for entry in self._entries)
 
     def schema(self, file: int = 0) -> pa.Schema:
         """Return names and types of the columns of file number `file` (0-based); CSV columns are strings."""
@@ -85,12 +86,12 @@ class Source:
         return dict(self._entries[file].reader.repeated)
 
     def remarks(self, columns: Collection[str] = ()) -> list[str]:
-        """Return what is odd about the files' headers; of `columns` only, which of these may be data."""
+        """Describe what is odd about the headers; with `columns`, only which of these look like data."""
         found = ((entry.file.name, entry.reader.remark(columns)) for entry in self._entries)
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
-        """Return the columns that file number `file` lacks; if rows have their own columns, all rows."""
+        """Return those of `names` that file number `file` lacks; in NDJSON, that no row of it has."""
         entry = self._entries[file]
         known = set(entry.names())
         return entry.reader.lacks([name for name in names if name not in known])
@@ -102,13 +103,13 @@ class Source:
 
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
-        return self._entries[file].reader.given.local_path
+        return self._entries[file].reader.input_file.local_path
 
     def has_order_mark(self, file: int) -> bool:
         """Return whether file number `file` begins with a byte order mark, which says its encoding."""
-        return marked_encoding(self._entries[file].reader.given.sniff()) is not None
+        return marked_encoding(self._entries[file].reader.input_file.sniff()) is not None
 
-    def kept(self, file: int, path: Path) -> Source:
+    def reading_from(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
         stored = StoredFile(self._entries[file].file.name, str(path))
         return self._with_entry(file, _opened(stored, ReadOptions(batch_rows=self._batch_rows)))
@@ -131,7 +132,7 @@ class Source:
         """Yield the lines of the reject files. Raises SourceError."""
         for entry in self._entries:
             if entry.reader.holds_rejects:
-                with source_errors(entry.file.name), closing(entry.reader.given.unpacked()) as stream:
+                with source_errors(entry.file.name), closing(entry.reader.input_file.unpacked()) as stream:
                     yield from io.BufferedReader(stream)
 
     def total_rows(self) -> int | None:
@@ -183,7 +184,7 @@ class Source:
     def _batches(
         self, entry: _Entry, ranges: Sequence[RowRange], columns: list[str], *, exact: bool
     ) -> Iterator[Batch]:
-        entry.reader.given.read_ahead()
+        entry.reader.input_file.read_ahead()
         stored = [name for name in columns if name not in entry.added]
         spans = RowSpans([(one.first, one.stop) for one in ranges])
         found = entry.reader.batches(spans, stored, exact=exact)
@@ -193,11 +194,7 @@ class Source:
     def fetch(self) -> None:
         """Copy what comes from the web, all of it: a process can't use another's connection."""
         for entry in self._entries:
-            entry.reader.given.fetch()
-
-    def has_rows(self) -> bool | None:
-        """Whether there is any row, good or bad; None for a source that would be gone then."""
-        return self.count_rows(1) > 0 if self.repeatable else None
+            entry.reader.input_file.fetch()
 
     def count_rows(self, enough: int) -> int:
         """Count the rows, good and bad ones; if they have to be read, until there are `enough`."""
@@ -220,7 +217,7 @@ class Source:
         entry = self._entries[file]
         if entry.names():
             return False
-        given = entry.reader.given
+        given = entry.reader.input_file
         return self._count(file, 1) == 0 if given.repeatable else not given.sniff().strip()
 
     def _count(self, file: int, enough: int) -> int:
@@ -234,8 +231,8 @@ class Source:
 
     # --- whether it changed ------------------------------------------------------------------------------
 
-    def weight(self, file: int) -> int | None:
-        """Return how many bytes its digest is made of; None for a file that can't be read here and now."""
+    def digest_bytes(self, file: int) -> int | None:
+        """Return how many bytes are read for its digest; None for a file that isn't on this machine."""
         entry = self._entries[file]
         if entry.version is not None:
             return 0  # the store has made it
@@ -244,14 +241,14 @@ class Source:
     def digest(self, file: int, stopped: Stopped = never, *, anywhere: bool = False) -> str | None:
         """Return a digest of a whole file as it was when the source was opened; None if it has changed since.
 
-        Also None for a file that would have to be fetched for that, unless it may be `anywhere`, and for
-        what can be read only once.
+        Also None for what can be read only once and, unless it may be `anywhere`, for a file that would have
+        to be fetched.
         """
         entry = self._entries[file]
-        given, then = entry.reader.given, (entry.file.size, entry.file.modified)
+        given, then = entry.reader.input_file, (entry.file.size, entry.file.modified)
         if entry.version is not None:
             return entry.version
-        if not given.repeatable or (self.weight(file) is None and not anywhere):
+        if not given.repeatable or (self.digest_bytes(file) is None and not anywhere):
             return None
         digest = checksum(entry.reader.content(), stopped) if given.state() == then else None
         return digest if given.state() == then else None
@@ -259,7 +256,7 @@ class Source:
     def sha256(self, file: int) -> str | None:
         """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
         reader = self._entries[file].reader
-        if not reader.given.repeatable:
+        if not reader.input_file.repeatable:
             return None
         found = hashlib.sha256(b"" if reader.nbytes is None else str(reader.schema()).encode())
         for block in reader.content():
@@ -267,17 +264,18 @@ class Source:
         return found.hexdigest()
 
     def changed(self, digests: Mapping[int, str] | None = None) -> str | None:
-        """Return a sentence that tells which file changed since the source was opened, and how; or None.
+        """Describe which file changed since the source was opened, and how; None if none did.
 
-        A file that was written to is the same if it has the digest that it had.
+        `digests` has digests of files by number: a file that was written to is unchanged if it has the same
+        one.
         """
         try:
-            check_versions(entry.reader.given for entry in self._entries)
+            check_versions(entry.reader.input_file for entry in self._entries)
             for number, entry in enumerate(self._entries):
                 reader, then = entry.reader, entry.file
-                if entry.version is not None or not reader.given.repeatable:
+                if entry.version is not None or not reader.input_file.repeatable:
                     continue
-                size, modified = reader.given.state()
+                size, modified = reader.input_file.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
                 if modified != then.modified:
@@ -332,7 +330,7 @@ def _sum_if_known(counts: Iterable[int | None]) -> int | None:
 
 
 def _opened(given: InputFile | FileReader, options: ReadOptions) -> _Entry:
-    file = given if isinstance(given, InputFile) else given.given
+    file = given if isinstance(given, InputFile) else given.input_file
     size, modified = file.state()
     version = file.version()  # before anything is read
     reader = recognize(given)(given, options) if isinstance(given, InputFile) else given
@@ -350,8 +348,10 @@ def _check_names(reader: FileReader) -> list[str]:
         what = "is a list of rejects for a spreadsheet, which may have changed its ids"
         hint = "correct the rows in the export, or send the rejects as NDJSON: "
         hint += "rejects.ndjson in the state folder, or what --rejects FILE.ndjson writes"
-        raise reader.given.error(what, hint)
+        raise reader.input_file.error(what, hint)
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
-        raise reader.given.error(f"has the column {', '.join(twice)} more than once", "rename all but one")
+        raise reader.input_file.error(
+            f"has the column {', '.join(twice)} more than once", "rename all but one"
+        )
     return names

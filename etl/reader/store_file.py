@@ -1,8 +1,8 @@
-"""A file in an object store: it is read in large pieces, and the next piece and the next files ahead.
+"""A file in an object store: read in large pieces, with the next piece and the next files fetched ahead.
 
-A request takes as long as a MB, so few requests are made, and those for files that are read next are made
-beside each other. All rows that are handed out are of the version that was opened first: after each piece
-the store is asked for the version that it has.
+A request takes as long as a MB, so few requests are made, and those for the next files run in parallel. All
+rows that are handed out are of the version that was opened first: after each piece the store is asked for the
+version that it has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import ByteRange, InputFile, PositionedStream, Stopped, never
 from .parquet_reader import ParquetReader
-from .stores import PlacedBytes, Seen, Store, look
+from .stores import ObjectVersion, PlacedBytes, Store, look_up
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
@@ -37,7 +37,7 @@ _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
 
-    `following` are the files that are read after it. Of each file its end is kept, or all of a small one,
+    `following` are the files that are read after it. The end of each file is cached, or all of a small one,
     until those of others need the room.
     """
 
@@ -47,16 +47,16 @@ class StoreFile(InputFile):
     def __init__(self, store: Store, info: fs.FileInfo) -> None:
         self.name = f"{store.scheme}://{info.path}"
         self._store, self._path, self._info = store, info.path, info
-        self._seen = store.seen.pop(info.path, None)
+        self._seen = store.versions.pop(info.path, None)
         self._looking = threading.Lock()
-        self._coming: threading.Thread | None = None
+        self._fetching: threading.Thread | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        return pa.PythonFile(_Reading(self), mode="r")
+        return pa.PythonFile(_PieceReader(self), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
@@ -81,8 +81,8 @@ class StoreFile(InputFile):
         """Return `count` bytes, fewer only at the end; a read that breaks goes on in smaller parts."""
         seen = self._opened(stopped)
         at, stop, step = start, min(start + count, seen.size), count
-        if (kept := self.kept(start, stop)) is not None:
-            return kept
+        if (cached := self.cached(start, stop)) is not None:
+            return cached
         parts: list[bytes] = []
 
         def part(_: fs.FileSystem) -> bytes:
@@ -101,27 +101,27 @@ class StoreFile(InputFile):
                 raise self._changed()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def kept(self, start: int, stop: int) -> bytes | None:
-        """Return these bytes if they are kept."""
-        begin, data = self._store.kept.get(self._path, (0, b""))
+    def cached(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes if they are cached."""
+        begin, data = self._store.cached.get(self._path, (0, b""))
         there = begin <= start and stop <= begin + len(data)
         return data[start - begin : stop - begin] if there else None
 
     def check(self, stopped: Stopped = never) -> None:
         """Ask the store whether it still has the version that was opened. Raises SourceError."""
-        now = self._store.attempt(self._path, lambda system: look(system, self._path), stopped)
+        now = self._store.attempt(self._path, lambda system: look_up(system, self._path), stopped)
         if now.version != self._opened(stopped).version:
             raise self._changed()
 
     def tail(self) -> bytes:
-        """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
-        return self.end(max(0, self.size() - _TAIL), _TAIL)
+        """Return the last 64 KiB, and cache them; the rows that they describe are read and checked later."""
+        return self.fetch_end(max(0, self.size() - _TAIL), _TAIL)
 
     def fetch(self) -> None:
         """Wait for what is being fetched of it."""
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            coming.join()
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            fetching.join()
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
@@ -129,13 +129,13 @@ class StoreFile(InputFile):
         for file in self.following:
             room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
             if room >= 0:
-                file.begin(whole=whole)
+                file.start_fetch(whole=whole)
 
-    def begin(self, *, whole: bool) -> None:
+    def start_fetch(self, *, whole: bool) -> None:
         """Begin to fetch it, or its end, in a thread."""
-        if self._coming is None and self._whole() is None:
-            self._coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
-            self._coming.start()
+        if self._fetching is None and self._whole() is None:
+            self._fetching = threading.Thread(target=self._fetch, args=(whole,), name="store", daemon=True)
+            self._fetching.start()
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
         """Yield a stream over the ranges of each part, in memory, while the next part is fetched."""
@@ -143,47 +143,47 @@ class StoreFile(InputFile):
         if (whole := self._whole()) is not None:
             yield from (pa.BufferReader(whole) for _ in parts)
             return
-        with closing(_Reading(self)) as reading:
+        with closing(_PieceReader(self)) as reading:
             current: Future[list[PlacedBytes]] | None = None
             for following in chain(map(reading.submit, parts), [None]):
                 if current is not None:
-                    reading.given = current.result()
+                    reading.fetched = current.result()
                     yield pa.PythonFile(PositionedStream(reading.read_at, self.size), mode="r")
                 current = following
 
-    def _come(self, whole: bool) -> None:
+    def _fetch(self, whole: bool) -> None:
         with suppress(Exception):  # it is tried again where the file is used, and raised there
             size = self._opened(never).size
             if whole and size <= _SMALL:
-                self.end(0, size)
+                self.fetch_end(0, size)
             elif not whole:
-                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.end(0, _HEAD)
+                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.fetch_end(0, _HEAD)
 
-    def end(self, start: int, count: int) -> bytes:
-        """Return one of its ends, or all of a small file, and keep it.
+    def fetch_end(self, start: int, count: int) -> bytes:
+        """Return one of its ends, or all of a small file, and cache it.
 
-        If it begins at 0, it is of the version that was opened; rows may be made of it.
+        If it begins at 0, it is checked to be of the version that was opened, as rows may be made of it.
         """
         size = self.size()
         if size <= _HEAD:
             start, count = 0, size
-        data = self.kept(start, min(start + count, size))
+        data = self.cached(start, min(start + count, size))
         if data is None:
             data = self.read(start, count)
             if start == 0:
                 self.check()
-            self._store.keep(self._path, (start, data))
+            self._store.cache(self._path, (start, data))
         return data
 
     def _whole(self) -> bytes | None:
-        return None if self._seen is None else self.kept(0, self._seen.size)
+        return None if self._seen is None else self.cached(0, self._seen.size)
 
-    def _opened(self, stopped: Stopped) -> Seen:
+    def _opened(self, stopped: Stopped) -> ObjectVersion:
         """The version that was opened first, with a handle of this process."""
         with self._looking:
             seen = self._seen
             if seen is None or seen.process != os.getpid():
-                now = self._store.attempt(self._path, lambda it: look(it, self._path), stopped)
+                now = self._store.attempt(self._path, lambda it: look_up(it, self._path), stopped)
                 if seen is not None and seen.version != now.version:
                     raise self._changed()
                 self._seen = seen = now
@@ -200,15 +200,15 @@ def check_versions(files: Iterable[InputFile]) -> None:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 
-class _Reading(PositionedStream):
-    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead.
+class _PieceReader(PositionedStream):
+    """Reads a file at any position; a sequential read gets growing pieces and fetches the next one ahead.
 
-    The `given` pieces are there. The threads that fetch what is read next are made when they are needed.
+    `fetched` are pieces that are in memory. The threads that fetch are started when they are needed.
     """
 
     def __init__(self, file: StoreFile) -> None:
         super().__init__(self.read_at, file.size)
-        self.given: Sequence[PlacedBytes] = ()
+        self.fetched: Sequence[PlacedBytes] = ()
         self._file, self._last, self._step = file, (0, b""), _HEAD
         self._next: Future[list[PlacedBytes]] | None = None
         self._stop = threading.Event()
@@ -231,14 +231,14 @@ class _Reading(PositionedStream):
         """End the threads, after at most one request each, and drop the pieces."""
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
-        self.given, self._last, self._next = (), (0, b""), None
+        self.fetched, self._last, self._next = (), (0, b""), None
         super().close()
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
         stop, parts = min(start + count, self._file.size()), list[bytes]()
         while start < stop:
-            there = (one for one in (*self.given, self._last) if one[0] <= start < one[0] + len(one[1]))
+            there = (one for one in (*self.fetched, self._last) if one[0] <= start < one[0] + len(one[1]))
             begin, data = next(there, None) or self._piece(start, stop)
             parts.append(data[start - begin : stop - begin])
             start += len(parts[-1])
@@ -250,11 +250,11 @@ class _Reading(PositionedStream):
         goes_on = start == self._last[0] + len(self._last[1])
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
-            data = self._file.end(0, _HEAD)
+            data = self._file.fetch_end(0, _HEAD)
         elif goes_on and following is not None:
             ((_, data),) = following.result()
-        elif (kept := self._file.kept(start, stop)) is not None:
-            data = kept
+        elif (cached := self._file.cached(start, stop)) is not None:
+            data = cached
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()

@@ -1,7 +1,7 @@
-"""Object stores, S3, Google Cloud Storage and Azure: what an address names, and what becomes of each call.
+"""Object stores (S3, Google Cloud Storage, Azure): their addresses, calls that are retried, and messages.
 
-A call that fails in a way that may pass is tried again. Every other error has a message of its kind, which
-says what to do about it.
+A call that fails for a temporary reason is retried. Every other error has a message of its kind with the
+remedy.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import Stopped, first_line, never
 
-_KEPT: Final = 3 << 23
-_SILENCE: Final = 8.0
-# What stands before the path; nothing else, so that no credentials do. And what may be set behind it.
+_CACHED_BYTES: Final = 3 << 23
+_TIMEOUT: Final = 8.0
+# What may stand before the path, so that it can't be credentials, and the settings that may follow it.
 _ADDRESSES: Final = {
     "s3": (r"[\w.-]+", "region endpoint_override scheme"),
     "gs": (r"(anonymous@)?[\w.-]+", "endpoint_override scheme project_id retry_limit_seconds"),
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 PlacedBytes = tuple[int, bytes]  # where it begins in an object, and its bytes
 
 
-class Seen(NamedTuple):
+class ObjectVersion(NamedTuple):
     """A version of an object, its size and time of change, and a handle of one process."""
 
     process: int
@@ -58,8 +58,10 @@ class Seen(NamedTuple):
 class Store:
     """A store that an address names. `make` makes its client; `endpoint` is its host if that isn't usual.
 
-    A call that fails in a way that may pass is repeated after each of `waits` seconds. Before the store has
-    answered once, it isn't repeated if the store can't be reached.
+    A call that fails for a temporary reason is repeated after each of `waits` seconds. If the store was never
+    reached, a call that can't reach it isn't repeated.
+
+    `versions` are those that a search found; `cached` has pieces of objects, by path.
     """
 
     scheme: str
@@ -68,8 +70,8 @@ class Store:
     waits: Sequence[float] = (0.5, 2.0, 5.0)
     _clients: dict[int, fs.FileSystem] = field(default_factory=dict, repr=False)
     _answered: bool = False
-    seen: dict[str, Seen] = field(default_factory=dict, repr=False)
-    kept: dict[str, PlacedBytes] = field(default_factory=dict, repr=False)
+    versions: dict[str, ObjectVersion] = field(default_factory=dict, repr=False)
+    cached: dict[str, PlacedBytes] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def attempt(self, path: str, call: Callable[[fs.FileSystem], _T], stopped: Stopped = never) -> _T:
@@ -83,7 +85,7 @@ class Store:
                 found = call(self._clients[os.getpid()])
             except (OSError, pa.ArrowException) as error:
                 fault, _ = _fault_of(error)
-                hopeless = not fault.passing or (fault.unreachable and not self._answered)
+                hopeless = not fault.temporary or (fault.unreachable and not self._answered)
                 if hopeless or stopped() or tries > len(self.waits):
                     name = f"{self.scheme}://{path}"
                     raise store_error(name, self.endpoint, error, tries=tries) from error
@@ -100,7 +102,7 @@ class Store:
         def ask(system: fs.FileSystem) -> Any:
             if isinstance(wanted, str) and system.type_name == "s3" and re.search(r"/.*[^/]$", path):
                 with suppress(FileNotFoundError):  # it is a folder, or not there
-                    seen = self.seen[path] = look(system, path)
+                    seen = self.versions[path] = look_up(system, path)
                     if seen.size:  # it may mark a folder
                         return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
             if isinstance(wanted, fs.FileSelector) and system.type_name == "gcs":
@@ -115,13 +117,13 @@ class Store:
 
         return self.attempt(path, ask)
 
-    def keep(self, path: str, piece: PlacedBytes) -> None:
-        """Keep a piece of an object, and drop what was kept for longest, beyond 24 MiB."""
+    def cache(self, path: str, piece: PlacedBytes) -> None:
+        """Cache a piece of an object; beyond 24 MiB, those that were cached first are dropped."""
         with self._lock:
-            self.kept.pop(path, None)
-            self.kept[path] = piece
-            while sum(len(data) for _, data in self.kept.values()) > _KEPT:
-                del self.kept[next(iter(self.kept))]
+            self.cached.pop(path, None)
+            self.cached[path] = piece
+            while sum(len(data) for _, data in self.cached.values()) > _CACHED_BYTES:
+                del self.cached[next(iter(self.cached))]
 
     def missing(self, path: str) -> SourceError:
         """Return the error for a key, or a bucket, that isn't there."""
@@ -146,7 +148,7 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     if family == "s3":
         return _s3(scheme, unquote(rest), given)
     if family == "gs":
-        given.setdefault("retry_limit_seconds", str(_SILENCE))
+        given.setdefault("retry_limit_seconds", str(_TIMEOUT))
     whole = f"{address}?{urlencode(given)}" if given else address
     try:
         _, path = fs.FileSystem.from_uri(whole)
@@ -182,16 +184,16 @@ def _s3(scheme: str, path: str, given: dict[str, str]) -> tuple[Store, str]:
             endpoint_override=endpoint.rstrip("/") or None,
             region=given.get("region"),
             scheme=given.get("scheme") or protocol or "https",
-            connect_timeout=_SILENCE,
-            request_timeout=_SILENCE,
+            connect_timeout=_TIMEOUT,
+            request_timeout=_TIMEOUT,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),  # `attempt` does that
         )
 
     return Store(scheme, endpoint.rpartition("@")[2].rstrip("/"), make), path
 
 
-def look(system: fs.FileSystem, path: str) -> Seen:
-    """Return which version of an object there is now; one request where the store is S3."""
+def look_up(system: fs.FileSystem, path: str) -> ObjectVersion:
+    """Return the present version of an object; one request if the store is S3."""
     handle = system.open_input_file(path)
     said = {} if system.type_name == "gcs" else handle.metadata()  # Google's would begin a download
     found = {name.lower(): value.decode() for name, value in said.items()}
@@ -205,11 +207,11 @@ def look(system: fs.FileSystem, path: str) -> Seen:
         size, modified = info.size, info.mtime_ns
         mark = f"{size} {modified}"
     digest = hashlib.blake2b(mark.encode(), digest_size=16).hexdigest()
-    return Seen(os.getpid(), digest, handle, size, modified)
+    return ObjectVersion(os.getpid(), digest, handle, size, modified)
 
 
 def list_google_folder(system: fs.FileSystem, wanted: fs.FileSelector) -> list[fs.FileInfo]:
-    """List what is right in a folder of Google's: without `recursive`, pyarrow leaves out its folders."""
+    """List what is directly in a folder of Google's: without `recursive`, pyarrow leaves out its folders."""
     begin, found = wanted.base_dir.rstrip("/") + "/", dict[tuple[str, bool], fs.FileInfo]()
     below = fs.FileSelector(wanted.base_dir, allow_not_found=wanted.allow_not_found, recursive=True)
     for info in system.get_file_info(below):
@@ -239,11 +241,11 @@ _CREDENTIALS: Final = {
 
 
 class _Fault(NamedTuple):
-    """A kind of error. `passing`: trying again may help; `unreachable`: nothing of the store was reached."""
+    """A kind of error. `temporary`: a retry may help; `unreachable`: there is no connection to the store."""
 
     what: str
     hint: str
-    passing: bool = False
+    temporary: bool = False
     unreachable: bool = False
 
 
@@ -286,9 +288,9 @@ _FAULTS: Final = tuple(
          "access denied; {credentials}", "check these credentials, or {rights}"),
         (r"HTTP status 400", "the store doesn't accept the request; {credentials}",
          "check the region, and whether the credentials are missing or have expired"),
-        (r"HTTP status (404|405|501)|XML|parse", "what answers is not such a store{at}",
+        (r"HTTP status (404|405|501)|XML|parse", "the endpoint is not a store of this kind{at}",
          "check the endpoint: it is the address of the store's API, not of its web page"),
-        (r"curlCode: 28\b|timed? ?out|too slow", "the store is silent{at}",
+        (r"curlCode: 28\b|timed? ?out|too slow", "the store doesn't answer{at}",
          f"check the network and the endpoint, and {_AGAIN}", True),
         (r"NETWORK_CONNECTION|curlCode: \d+|connection (was )?(reset|closed)|partial",
          "the connection broke{at}", f"check the network, and {_AGAIN}", True),

@@ -1,16 +1,11 @@
 """A stand-in for Amplitude on this machine, written from what is known of its APIs."""
 
-from .sandbox_options import FaultRule, SandboxError, SandboxOptions, make_options, parse_fault, parse_latency
-from .server import Sandbox, running_sandbox, serve
-
-__all__ = [
-    "FaultRule",
-    "Sandbox",
-    "SandboxError",
-    "SandboxOptions",
-    "make_options",
-    "parse_fault",
-    "parse_latency",
-    "running_sandbox",
-    "serve",
-]
+from .sandbox_options import FaultRule as FaultRule
+from .sandbox_options import SandboxError as SandboxError
+from .sandbox_options import SandboxOptions as SandboxOptions
+from .sandbox_options import make_options as make_options
+from .sandbox_options import parse_fault as parse_fault
+from .sandbox_options import parse_latency as parse_latency
+from .server import Sandbox as Sandbox
+from .server import running_sandbox as running_sandbox
+from .server import serve as serve

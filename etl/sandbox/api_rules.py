@@ -3,10 +3,10 @@
 Typed from the pages below and shared with nothing else, so that a wrong constant in the rest of `etl` is
 noticed here. `tests/sandbox/test_agreement.py` holds both sides against what the pages say.
 
-Identify: https://amplitude.com/docs/apis/analytics/identify
-Batch: https://amplitude.com/docs/apis/analytics/batch-event-upload
-HTTP V2: https://amplitude.com/docs/apis/analytics/http-v2
-User Profile: https://amplitude.com/docs/apis/analytics/user-profile
+Identify: https://amplitude.com/docs/apis/analytics/identify Batch:
+https://amplitude.com/docs/apis/analytics/batch-event-upload HTTP V2:
+https://amplitude.com/docs/apis/analytics/http-v2 User Profile:
+https://amplitude.com/docs/apis/analytics/user-profile
 """
 
 from __future__ import annotations
@@ -292,17 +292,17 @@ def _changed(operator: str, present: Json, value: Json) -> Json:
         return cut(value) if operator == "$set" or present is None else present
     if operator == "$add":
         return _added(0 if present is None else present, value)
-    given, listed = _cut_list(_listed(value)), _listed(present)
+    given, before = _cut_list(listed(value)), listed(present)
     if operator == "$remove":
-        kept = [item for item in listed if not _holds(given, item)]
+        kept = [item for item in before if not _holds(given, item)]
         return kept if isinstance(present, list) else present
     if operator in {"$preInsert", "$postInsert"}:
         new: list[Json] = []
         for item in given:
-            if not _holds(listed, item) and not _holds(new, item):
+            if not _holds(before, item) and not _holds(new, item):
                 new.append(item)
         given = new
-    return [*given, *listed] if operator in {"$prepend", "$preInsert"} else [*listed, *given]
+    return [*given, *before] if operator in {"$prepend", "$preInsert"} else [*before, *given]
 
 
 def _added(present: Any, value: Any) -> Json:
@@ -336,7 +336,8 @@ def _cut_list(items: list[Json]) -> list[Json]:
     return kept
 
 
-def _listed(value: Json) -> list[Json]:
+def listed(value: Json) -> list[Json]:
+    """Return a list as it is, and any other value as a list of one; null is an empty one."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

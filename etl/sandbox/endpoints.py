@@ -39,7 +39,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 @dataclass(slots=True)
 class SandboxState:
-    """What all endpoints read and change; `options` and `limiter` are replaced where options change."""
+    """The state that all endpoints share; `options` and `limiter` are replaced where options change."""
 
     options: SandboxOptions
     limiter: Limiter
@@ -100,8 +100,7 @@ class IdentifyEndpoint:
         length = SHORTEST_ID
         if options.identify_min_id_length and "options" in form:
             length = shortest_id(parse_json(form["options"], "options is not JSON"))
-        users = tuple(map(state.profiles.key, found))
-        return ParsedRequest(form["identification"], found, users, length)
+        return ParsedRequest(form["identification"], found, tuple(map(state.profiles.key, found)), length)
 
     def take(self, parsed: ParsedRequest) -> Answer:
         """Check all identifications, then apply them."""

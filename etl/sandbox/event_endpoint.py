@@ -77,7 +77,7 @@ class EventEndpoint:
             raise RequestRefusedError(413, "too many events in one request")
         self._refuse_events(events, parsed.min_id_length)
         eps_threshold = BATCH_EVENTS_PER_SECOND if self._is_batch else HTTP_V2_EVENTS_PER_SECOND
-        refuse_throttled(events, options.quota_users, self._state.limiter, eps_threshold)
+        _refuse_throttled(events, options.quota_users, self._state.limiter, eps_threshold)
         self._state.limiter.admit_identifications(len(events))
         new = sum(map(self._apply, events, parsed.users))
         # Other than the Identify API these take a user twice, but a client may promise not to do that.
@@ -112,7 +112,7 @@ class EventEndpoint:
 
     def _apply(self, event: Identification, user: UserKey) -> bool:
         """Apply an event and return True, or False where its insert_id came before."""
-        stats, key = self._state.stats, insert_key(event)
+        stats, key = self._state.stats, _insert_key(event)
         if key is not None and not self._state.insert_ids.add(key):
             stats.repeated_inserts += 1
             return False
@@ -130,7 +130,7 @@ class EventEndpoint:
         return True
 
 
-def insert_key(event: Identification) -> InsertKey | None:
+def _insert_key(event: Identification) -> InsertKey | None:
     """Return what an event's insert_id is unique for: its device, or its user where it has no device."""
     insert_id, ids = event.get("insert_id"), trimmed_ids(event)
     if not isinstance(insert_id, str) or not insert_id:
@@ -190,7 +190,7 @@ def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> Req
     return RequestRefusedError(400, "invalid events", reason=first.message, details=details)
 
 
-def refuse_throttled(
+def _refuse_throttled(
     events: Sequence[Identification], quota_users: Set[str], limiter: Limiter, eps_threshold: int
 ) -> None:
     """Raise the 429 for the users and devices who may not have more events now, if there are any.

@@ -24,6 +24,7 @@ from .api_rules import (
     Identification,
     Json,
     Properties,
+    listed,
     trimmed_ids,
     update,
 )
@@ -83,7 +84,7 @@ class Profiles:
 
     def __init__(self, store: MapStore | None = None, wall: Callable[[], float] = time.time) -> None:
         self.store = store or MapStore()
-        self.counts = PropertyCounts()
+        self.counts = _PropertyCounts()
         self.users = StoredMap[Profile](self.store, "user", Profile.unpack)
         self.devices = StoredMap[Profile](self.store, "device", Profile.unpack)
         self.owners = StoredMap[str](self.store, "owner")
@@ -122,8 +123,7 @@ class Profiles:
             update(profile.properties, properties, partial(self._note, profile))
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
-            values = value if isinstance(value, list) else [value]
-            named: list[Json] = [one for one in values if one is not None]
+            named: list[Json] = [one for one in listed(value) if one is not None]
             if named:
                 profile.groups[name] = named
         given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
@@ -174,7 +174,7 @@ def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str,
 # --- when and by which operator the properties of a profile changed --------------------------------------
 
 
-class PropertyChange(NamedTuple):
+class _PropertyChange(NamedTuple):
     """A property was changed by an operator at `when` (seconds since the epoch); `value` None: removed."""
 
     when: float
@@ -197,13 +197,13 @@ def note_update(updates: list[Update], update: Update) -> None:
         updates[:-MOST_UPDATES] = kept
 
 
-def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict[str, list[PropertyChange]]:
+def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict[str, list[_PropertyChange]]:
     """Return the changes of a profile by property, the last change first."""
-    found: dict[str, list[PropertyChange]] = {}
+    found: dict[str, list[_PropertyChange]] = {}
     after = dict(present)
     for when, operator, before in reversed(updates):
         for name, value in before.items():
-            found.setdefault(name, []).append(PropertyChange(when, operator, after.get(name)))
+            found.setdefault(name, []).append(_PropertyChange(when, operator, after.get(name)))
             after[name] = value
     return found
 
@@ -211,7 +211,7 @@ def property_changes(updates: list[Update], present: Mapping[str, Json]) -> dict
 def _merge_updates(
     device: list[Update], user: list[Update], device_has: Mapping[str, Json], user_has: Mapping[str, Json]
 ) -> list[Update]:
-    """Put what a device gathered before what its user did; a value is that of whom it was taken from."""
+    """Merge a device's updates before its user's; of a property, those of the profile that gave its value."""
     taken = device_has.keys() - user_has.keys()
     own = user_has.keys() | set[str]().union(*(before for _, _, before in user)) - taken
     return [
@@ -226,7 +226,7 @@ def _merge_updates(
 
 
 @dataclass(slots=True)
-class PropertyValues:
+class _PropertyValues:
     """How many profiles have a property, by the type of its value.
 
     `examples` are the first different values that came, and the first of each type, by their JSON.
@@ -246,11 +246,11 @@ def type_name(value: Json) -> str:
     return _TYPES.get(type(value), "none")
 
 
-class PropertyCounts:
+class _PropertyCounts:
     """Counts the properties of all profiles while these change, so that nothing has to look at them all."""
 
     def __init__(self) -> None:
-        self._found = defaultdict[str, PropertyValues](PropertyValues)
+        self._found = defaultdict[str, _PropertyValues](_PropertyValues)
 
     def count(self, before: Mapping[str, Json], after: Mapping[str, Json]) -> None:
         """Count properties of a profile by their values before (None: absent) and those that it has now."""
@@ -265,7 +265,7 @@ class PropertyCounts:
                     seen.examples[orjson.dumps(new)] = new
                 seen.types[kind] += 1
 
-    def largest(self, most: int) -> tuple[dict[str, PropertyValues], int]:
+    def largest(self, most: int) -> tuple[dict[str, _PropertyValues], int]:
         """Return the properties that most profiles have, in order of fill, and how many others there are."""
         present = [(name, seen) for name, seen in self._found.items() if seen.filled]
         ordered = sorted(present, key=lambda item: (-item[1].filled, item[0]))[:most]

@@ -30,10 +30,10 @@ from .api_rules import (
 )
 
 # When a fault strikes: before the request is applied, after it, or either.
-Moment: TypeAlias = Literal["before", "after", "either"]
+_Moment: TypeAlias = Literal["before", "after", "either"]
 
 # Kinds that aren't a status, each with its moment by default.
-FAULT_KINDS: Final[Mapping[str, Moment]] = {
+FAULT_KINDS: Final[Mapping[str, _Moment]] = {
     "reset": "either",
     "stall": "either",
     "truncate": "after",
@@ -47,20 +47,6 @@ _AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
 _NAME: Final = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<moment>before|after))?")
 _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
-# What can't change while the server runs: it is bound, and its journal is open.
-_FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
-
-OVERSIZED_BYTES: Final = 8 * 2**20
-_STALL_CHECK_SECONDS: Final = 0.05
-_PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
-# Kinds that are a whole answer: its status and its page.
-_PAGES: Final[Mapping[str, tuple[int, str]]] = {
-    "html": (502, _PAGE.format("502", "<h1>Bad gateway</h1>")),
-    "empty": (200, ""),
-    "portal": (200, _PAGE.format("Sign in", "<form></form>")),
-}
-# Closing with this set sends a reset instead of an orderly end.
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class SandboxError(ValueError):
@@ -80,7 +66,7 @@ class FaultRule:
     """A kind of fault and its share of requests; `kind` is a status from 400 to 599 or one of FAULT_KINDS."""
 
     kind: str
-    moment: Moment
+    moment: _Moment
     probability: float
 
     def __str__(self) -> str:
@@ -100,18 +86,18 @@ def parse_fault(text: str) -> FaultRule:
     return FaultRule(kind, moment, probability)
 
 
-def parse_kind(text: str) -> tuple[str, Moment]:
+def parse_kind(text: str) -> tuple[str, _Moment]:
     """Read the part of a fault before the colon. Raises SandboxError."""
     found = _NAME.fullmatch(text)
     if found is None or not (found["kind"].isdigit() or found["kind"] in FAULT_KINDS):
         kinds = ", ".join(FAULT_KINDS)
         hint = f"give a status from 400 to 599, or one of {kinds}; -before or -after may follow"
         raise SandboxError(f'there is no fault "{text}"', hint=hint)
-    moment: Moment = "after" if found["moment"] == "after" else "before"
+    moment: _Moment = "after" if found["moment"] == "after" else "before"
     return found["kind"], moment if found["moment"] else _usual_moment(found["kind"])
 
 
-def _usual_moment(kind: str) -> Moment:
+def _usual_moment(kind: str) -> _Moment:
     if kind.isdigit():
         return "either" if int(kind) in _AMBIGUOUS_STATUSES else "before"
     return FAULT_KINDS[kind]
@@ -134,14 +120,17 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
 
 # --- the options -----------------------------------------------------------------------------------------
 
-
+# What can't change while the server runs: it is bound, and its journal is open.
+_FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
 Offenders: TypeAlias = Literal["all", "first", "none"]
-Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
+_Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
-Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
+_Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
 # Of JSON these are arrays.
 Names: TypeAlias = Annotated[frozenset[str], Strict(False)]
-Rule: TypeAlias = Annotated[FaultRule, BeforeValidator(lambda r: parse_fault(r) if isinstance(r, str) else r)]
+_Rule: TypeAlias = Annotated[
+    FaultRule, BeforeValidator(lambda r: parse_fault(r) if isinstance(r, str) else r)
+]
 Seconds: TypeAlias = Annotated[
     float, Field(ge=0), BeforeValidator(lambda s: parse_latency(s) if isinstance(s, str) else s)
 ]
@@ -151,20 +140,19 @@ Seconds: TypeAlias = Annotated[
 class SandboxOptions:
     """What the sandbox imitates, which limits it has and how it misbehaves. Wrong values raise ValueError.
 
-    `port` 0 takes a free one. An empty `api_keys` or `secret_keys` takes any key that isn't empty;
-    `echo_key` repeats a refused key in the answer. `max_bytes` counts a form as it came over the wire, and
-    the JSON of `/2/httpapi` unpacked; `max_batch_bytes` that of `/batch`. Rates are per second and None means
-    no limit; one user's rate is averaged over `user_window` seconds, and its updates above
-    `user_updates_per_hour` are dropped while the answer says success. `retry_after` (seconds) is put on every
-    429. Requests with one of `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one
-    of `poison_users`, or one of `poison_texts` in their JSON text, get `poison_status`. Events of
-    `quota_users` get a 429 and those of `silenced_users` a 400. `offenders` are the events that a 400 names,
-    `ingested` those that `events_ingested` counts. Of `/identify` no page says whether it takes gzip, the
-    form field `options` (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does
-    with an array in which an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`.
-    `latency` is in seconds. `sink` reads bodies and looks at
-    nothing. `record` remembers every request in memory, `journal` appends them to a file. `memory` keeps
-    profiles in memory, and not in a temporary file.
+    `port` 0 takes a free one. An empty `api_keys` or `secret_keys` takes any key that isn't empty; `echo_key`
+    repeats a refused key in the answer. `max_bytes` counts a form as it came over the wire, and the JSON of
+    `/2/httpapi` unpacked; `max_batch_bytes` that of `/batch`. Rates are per second and None means no limit;
+    one user's rate is averaged over `user_window` seconds, and its updates above `user_updates_per_hour` are
+    dropped while the answer says success. `retry_after` (seconds) is put on every 429. Requests with one of
+    `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one of `poison_users`, or one
+    of `poison_texts` in their JSON text, get `poison_status`. Events of `quota_users` get a 429 and those of
+    `silenced_users` a 400. `offenders` are the events that a 400 names, `ingested` those that
+    `events_ingested` counts. Of `/identify` no page says whether it takes gzip, the form field `options`
+    (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does with an array in which
+    an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`. `latency` is in
+    seconds. `sink` reads bodies and looks at nothing. `record` remembers every request in memory, `journal`
+    appends them to a file. `memory` keeps profiles in memory, and not in a temporary file.
     """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -175,10 +163,10 @@ class SandboxOptions:
     max_bytes: Count = MOST_IDENTIFY_BYTES
     max_events: Count = MOST_EVENTS
     max_batch_bytes: Count = MOST_BATCH_BYTES
-    requests_per_second: Rate = None
-    identifications_per_second: Rate = None
-    reads_per_minute: Rate = None
-    user_updates_per_second: Rate = None
+    requests_per_second: _Rate = None
+    identifications_per_second: _Rate = None
+    reads_per_minute: _Rate = None
+    user_updates_per_second: _Rate = None
     user_window: Annotated[float, Field(gt=0)] = THROTTLE_WINDOW_SECONDS
     user_updates_per_hour: Count | None = None
     retry_after: Seconds | None = None
@@ -193,12 +181,12 @@ class SandboxOptions:
     ingested: Literal["all", "new", "none"] = "all"
     identify_gzip: bool = False
     identify_min_id_length: bool = False
-    identify_insert_id: Taking = "ignore"
-    identify_time: Taking = "ignore"
-    clear_all: Taking = "obey"
+    identify_insert_id: _Taking = "ignore"
+    identify_time: _Taking = "ignore"
+    clear_all: _Taking = "obey"
     bad_item: Literal["refuses_all", "refused_alone", "skipped"] = "refuses_all"
     cleared_by: Literal["empty", "null"] | None = None
-    faults: Annotated[tuple[Rule, ...], Strict(False), AfterValidator(_check_shares)] = ()
+    faults: Annotated[tuple[_Rule, ...], Strict(False), AfterValidator(_check_shares)] = ()
     latency: Seconds = 0.0
     seed: int = 0
     sink: bool = False
@@ -235,10 +223,18 @@ def make_options(values: Mapping[str, Any]) -> SandboxOptions:
 
 # --- which request meets which fault ---------------------------------------------------------------------
 
+_PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
+# Kinds that are a whole answer: its status and its page.
+_PAGES: Final[Mapping[str, tuple[int, str]]] = {
+    "html": (502, _PAGE.format("502", "<h1>Bad gateway</h1>")),
+    "empty": (200, ""),
+    "portal": (200, _PAGE.format("Sign in", "<form></form>")),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """What happens to one request: `kind` as in FaultRule, and whether the request is applied first."""
+    """The fault that one request meets: `kind` as in FaultRule, and whether the request is applied first."""
 
     kind: str
     applied: bool
@@ -267,8 +263,7 @@ class FaultInjector:
         if not self._rules:
             return None
         self._tries[digest] += 1
-        nth = self._tries[digest]
-        drawn = blake2b(digest + f"{self._seed} {nth}".encode(), digest_size=9).digest()
+        drawn = blake2b(digest + f"{self._seed} {self._tries[digest]}".encode(), digest_size=9).digest()
         share = int.from_bytes(drawn[:8], "big") / 2**64
         for rule in self._rules:
             share -= rule.probability
@@ -279,6 +274,11 @@ class FaultInjector:
 
 
 # --- what the client gets --------------------------------------------------------------------------------
+
+OVERSIZED_BYTES: Final = 8 * 2**20
+_STALL_CHECK_SECONDS: Final = 0.05
+# Closing with this set sends a reset instead of an orderly end.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 def has_hung_up(request: web.Request) -> bool:

@@ -66,7 +66,7 @@ class Sandbox:
         self._outage_ends = math.inf
         self.stopping = asyncio.Event()
         self.journal = Journal(options.journal)
-        self.trial: Trial | None = None  # what `propsync try` tells the page
+        self.trial: Trial | None = None  # what `propsync try` shows on the page
         self._in_flight = RequestsInFlight()
         self._runner: web.AppRunner | None = None
         self._port = options.port
@@ -151,14 +151,14 @@ class Sandbox:
 
     @property
     def outage(self) -> InjectedFault | None:
-        """What every request meets just now, or None."""
+        """The fault that every request meets at present, or None."""
         return self._outage if self._clock() < self._outage_ends else None
 
     def change(self, **values: object) -> None:
         """Change options by name; limits count anew, and nothing changes if one value is wrong.
 
-        `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it.
-        Raises SandboxError.
+        `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it. Raises
+        SandboxError.
         """
         about_outage = {name: values.pop(name) for name in ("outage", "outage_seconds") if name in values}
         options = self.options.changed(values)
@@ -321,13 +321,8 @@ def running_sandbox(options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks
 async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> None:
     """Run until cancelled, interrupted or terminated; `ready` gets the base URL once requests are taken."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     async with Sandbox(options) as sandbox:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        try:
-            ready(sandbox.url)
-            await stop.wait()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        for number in (signal.SIGINT, signal.SIGTERM):  # until the loop is closed
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        ready(sandbox.url)
+        await stop.wait()

@@ -1,4 +1,4 @@
-"""What the sandbox remembers of requests: for its limits and figures, and to know those that come again.
+"""The requests that the sandbox remembers: for limits and figures, and to know those that come again.
 
 No body is kept, and no key.
 """
@@ -18,7 +18,7 @@ from .api_rules import INSERT_ID_SECONDS, RequestRefusedError
 from .profiles import MapStore, StoredMap, UserKey
 from .sandbox_options import SandboxError, SandboxOptions
 
-MOST_RECENT: Final = 50  # requests that the page shows
+_MOST_RECENT: Final = 50  # requests that the page shows
 _HOUR_SECONDS: Final = 3600.0
 # The kind of id that an insert_id belongs to, that id, and the insert_id.
 InsertKey: TypeAlias = tuple[str, str, str]
@@ -103,8 +103,8 @@ class TokenBucket:
     def take(self, tokens: int) -> bool:
         """Take all the tokens or none.
 
-        A full bucket serves any number and goes into debt, or a request above one second's worth
-        could never pass.
+        A full bucket serves any number and goes into debt, or a request above one second's worth could never
+        pass.
         """
         if self._rate is None:
             return True
@@ -185,8 +185,8 @@ class RequestRecord:
 
     `received` is in seconds since the epoch; `sha256` is the hex digest of the body as it came, and `size`
     its bytes. `identifications` counts what was in it, for the event APIs events of any type. `status` is
-    None where no whole answer was given. `reason` is why the answer isn't success, `fault` what was done
-    to the request on purpose.
+    None where no whole answer was given. `reason` is why the answer isn't success, `fault` what was done to
+    the request on purpose.
     """
 
     path: str
@@ -207,7 +207,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         """Open the file to append to it. Raises SandboxError."""
         self.records: list[RequestRecord] = []
-        self.recent: deque[RequestRecord] = deque(maxlen=MOST_RECENT)
+        self.recent: deque[RequestRecord] = deque(maxlen=_MOST_RECENT)
         try:
             # Unbuffered, so that a reader of the file sees every answered request.
             self._file = None if path is None else path.open("ab", buffering=0)
@@ -264,8 +264,8 @@ class OpenRequest:
 class RequestsInFlight:
     """The requests under way.
 
-    Requests are compared over their whole time, since a quick server reads the second of two only when
-    it is through with the first.
+    Requests are compared over their whole time, since a quick server reads the second of two only when it is
+    through with the first.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The page asks no other address, and runs no script but the one that the package ships; the style sheet has
 # icons as data.
-HEADERS: Final = {
+_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -46,9 +46,9 @@ _SHORT: Final = 80  # characters
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What `propsync try` tells the page: what it did, in lines, the command for the real thing, and rows.
+    """What `propsync try` shows on the page: a title, lines about what it did, the command of a real run.
 
-    `rows` has values of the file by user, and in them by column.
+    `rows` has the values of the file by user and column.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Trial:
     rows: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
-def inert(value: object) -> object:
+def _inert(value: object) -> object:
     """Replace what can't be printed: marks that turn the reading direction would survive escaping."""
     if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
@@ -82,7 +82,7 @@ def clock_time(seconds: float) -> str:
 _TEMPLATES: Final = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
-    finalize=inert,
+    finalize=_inert,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -110,7 +110,7 @@ async def refuse_foreign(
             reason = "this came from a page of another site: use the sandbox's own page, or a program"
     if reason is None:
         return await handler(request)
-    return web.Response(status=403, text=f"refused: {reason}\n", headers=HEADERS)
+    return web.Response(status=403, text=f"refused: {reason}\n", headers=_HEADERS)
 
 
 class WebPage:
@@ -211,4 +211,4 @@ class WebPage:
             here=template,
             **values,
         )
-        return web.Response(status=status, text=text, content_type="text/html", headers=HEADERS)
+        return web.Response(status=status, text=text, content_type="text/html", headers=_HEADERS)

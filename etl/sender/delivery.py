@@ -31,8 +31,9 @@ from ..amplitude.responses import (
     Verdict,
 )
 from ..errors import DestinationError
-from ..model import Body, Chunk, Tally
+from ..model import Body, Chunk
 from ..subject import id_keys
+from ..tally import Tally
 from .backoff import Pause
 from .failures import Failures, Refusals, Turns
 from .in_flight import PartsInFlight, SlotTimes

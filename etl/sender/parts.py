@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..amplitude.responses import Accepted, Refusal
 from ..arrow.originals import rejects_of, take_rows
-from ..model import Chunk, End, Reject, Sent, Tally
+from ..model import Chunk, End, Reject, Sent
+from ..tally import Tally
 from .user_order import Chosen, Claim
 
 SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "commit"]

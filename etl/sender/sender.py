@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from typing import Any, Final, Self
 
 from ..errors import EtlError
-from ..model import Chunk, Tally
+from ..model import Chunk
 from ..run_events import Event, Listener, Paused, Recovered, Timing
+from ..tally import Tally
 from .backoff import Backoff, Clock, Pause, StoppedError
 from .delivery import Delivery, InFlightRecord, Transport
 from .in_flight import PartsInFlight, SlotTimes

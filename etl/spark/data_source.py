@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, WriterCommitMessage
 
 from ..errors import EtlError
-from ..model import Tally
+from ..tally import Tally
 from .task import TaskResult, remove_leftovers, send_partition
 from .write_order import DRIVER_VARIABLE, PropsyncSparkError, WriteOrder, make_order
 

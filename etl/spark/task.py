@@ -30,12 +30,13 @@ import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..model import Chunk, Reject, Tally
+from ..model import Chunk, Reject
 from ..pipeline.row_pipeline import RowPipeline
 from ..pipeline.send_loop import committed_rows
 from ..pipeline.settings import make_transport
 from ..reader import open_source
 from ..sender import Outcome, RateLimiter, Sender
+from ..tally import Tally
 from .rate_server import SharedRate
 from .write_order import PropsyncSparkError, WriteOrder
 

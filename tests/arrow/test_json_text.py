@@ -14,11 +14,8 @@ from etl.arrow.json_text import (
     json_as_text,
     json_column,
     json_lines,
-    json_texts,
     load_json,
-    mark_json_text,
 )
-from etl.pipeline.figures import countable, json_of
 
 DEEP = pa.array([{"a": n, "b": {"c": str(n), "d": {"e": [n]}}} for n in range(10)])
 COLUMNS = {
@@ -122,26 +119,3 @@ def test_nulls_are_left_out_or_shown() -> None:
     assert json_lines(rows) == b'{"b":"x"}\n{"a":1}\n'
     assert json_lines(rows, explicit_nulls=True) == b'{"a":null,"b":"x"}\n{"a":1,"b":null}\n'
     assert json_lines(rows.slice(0, 0)) == b""
-
-
-def test_values_are_counted_as_the_json_that_is_sent() -> None:
-    """Elements that are not text lie in a list of text with marks, which nobody is to see."""
-    lists = pa.array([["a", mark_json_text('{"b":1}'), mark_json_text("2")], ["c"], []])
-    assert json_of(countable(lists), lists.type) == ['["a",{"b":1},2]', '["c"]', "[]"]
-
-
-@pytest.mark.parametrize(
-    "kind", [pa.date32(), pa.timestamp("ms"), pa.timestamp("us", "UTC"), pa.large_string(), pa.float64()]
-)
-def test_lists_of_every_type_are_counted_as_json(kind: pa.DataType) -> None:
-    texts = pa.array(["1"] * 3) if pa.types.is_large_string(kind) else pa.array([1, 2, 3])
-    elements = texts.cast(pa.int32()).cast(kind) if pa.types.is_date(kind) else texts.cast(kind)
-    lists = pa.ListArray.from_arrays(pa.array([0, 2, 3]), elements)
-    assert [json.loads(text) for text in json_of(countable(lists), lists.type)] == [
-        json.loads(text) for text in json_texts(lists).to_pylist()
-    ]
-
-
-def test_maps_are_counted_as_json() -> None:
-    maps = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
-    assert json_of(countable(maps), maps.type) == ['{"a":1}', "{}"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from etl.model import CommittedRows, Reject, RowRange, Tally
+from etl.model import CommittedRows, Reject
+from etl.tally import RowRange, Tally
 
 IDENTITY = {"job": "abc", "endpoint": "http://127.0.0.1", "limits": {"identifications": 500}, "source": []}
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from etl.checkpoint import Checkpoint, PastRun, SentEntries, mark_of
 from etl.checkpoint.database import SentFile, by_end, create_database
 from etl.errors import StaleCheckpointError, StateError
-from etl.model import CommittedRows, RowRange, Sent, Tally
+from etl.model import CommittedRows, Sent
+from etl.tally import RowRange, Tally
 from tests.examples import each_row
 
 

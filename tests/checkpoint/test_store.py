@@ -17,7 +17,8 @@ import pytest
 from etl.checkpoint import Checkpoint, PastRun, past_of
 from etl.checkpoint.database import create_database
 from etl.errors import ExitCode, StaleCheckpointError, StateError
-from etl.model import CommittedRows, RowRange, Tally
+from etl.model import CommittedRows
+from etl.tally import RowRange, Tally
 from tests.checkpoint.builders import IDENTITY, committed, reject
 from tests.examples import each_row
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from etl.checkpoint.run_records import keep_run
 from etl.listeners.summary import summary_dict
-from etl.model import Tally
 from etl.run_events import Summary, Timing
+from etl.tally import Tally
 from tests.acceptance import exports
 from tests.commands import Propsync
 

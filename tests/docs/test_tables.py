@@ -16,9 +16,9 @@ from etl.cli.app import propsync
 from etl.errors import REMEDIES, EtlError, ExitCode
 from etl.listeners.metrics import metrics_text
 from etl.listeners.summary import summary_dict
-from etl.model import Tally
 from etl.pipeline.settings import Settings
 from etl.run_events import Summary
+from etl.tally import Tally
 from tests.docs.pages import DOCS, README, ROOT, blocks, prose, table, user_pages
 from tests.docs.playing import steps
 from tests.docs.source_codes import reject_codes

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.arrow.json_text import splice_json
 from etl.encoder import EventEncoding, Limits
 from etl.encoder.encoding import Lines, hash_lines
-from etl.mapper import splice_json
 from etl.model import Chunk, Mapped
 from tests.encoder.builders import body_of, chunks_of, events_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.examples import examples

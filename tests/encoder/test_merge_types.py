@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.json_text import json_column, json_lines
+from etl.arrow.json_text import json_column, json_lines, splice_json
 from etl.encoder import FormEncoding, Limits
 from etl.encoder.merge import WHOLE_SHARE, merge_shares
-from etl.mapper import Mapper, splice_json
+from etl.mapper import Mapper
 from etl.model import Mapped
 from etl.sandbox.api_rules import check
 from etl.sandbox.profiles import Profiles

@@ -17,8 +17,8 @@ from etl.job.problems import check_columns
 from etl.job.sections import CsvOptions
 from etl.job.spec import Job, parse_job
 from etl.mapper import Mapper
-from etl.model import RowRange
 from etl.reader import Source, open_source
+from etl.tally import RowRange
 
 
 def csv_source(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl.amplitude.requests import MAX_PROPERTIES
 from etl.init import column_proposals, facts
-from etl.init.column_proposals import quoted, spec_text
+from etl.init.column_proposals import spec_text
 from etl.init.names import texts_of
 from etl.init.recognisers import (
     DATE_FORMATS,
@@ -22,9 +22,9 @@ from etl.init.recognisers import (
     fitting,
     style_spec,
 )
-from etl.init.type_proposals import in_quotes
 from etl.job.column_spec import ColumnSpec, Step, without_effect
 from etl.job.problems import clipped
+from etl.job.scalars import in_quotes, quoted
 from etl.job.spec import parse_job
 from etl.mapper.numbers import SPACES
 from etl.reader import open_source

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from etl.errors import SourceError
 from etl.init import Proposal, column_proposals, facts, propose_job
 from etl.job.spec import Job
-from etl.model import RowRange
 from etl.pipeline.plan import plan_job
 from etl.pipeline.preview import preview_rows
 from etl.pipeline.settings import Settings
 from etl.reader import open_source
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.init.proposals import job_of, proposed, proposed_for, rejects_of, table_source
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from etl.listeners.metrics import MetricValues
 from etl.listeners.progress import RunClock
-from etl.model import Tally
 from etl.run_events import Started, Summary, Timing
+from etl.tally import Tally
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -11,8 +11,8 @@ import pytest
 
 from etl.listeners.display import LogListener
 from etl.listeners.summary import summary_dict
-from etl.model import Tally
 from etl.run_events import Ended, Event, Paused, Progressed, Recovered, Warned
+from etl.tally import Tally
 
 from .events import HOSTILE, TALLY, TIMING, Clock, started, summary
 

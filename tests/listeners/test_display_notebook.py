@@ -12,9 +12,9 @@ import pytest
 
 from etl import Job, plan, run
 from etl.listeners.display import NotebookListener
-from etl.model import Tally
 from etl.run_events import Paused, Progressed, Recovered, Started, Warned
 from etl.sandbox import Sandbox
+from etl.tally import Tally
 from tests.listeners.events import Clock
 
 HOSTILE = "<script>alert(1)</script>\u202e"

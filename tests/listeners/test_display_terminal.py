@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pyte
 import pytest
 
 from etl.listeners.display import TerminalListener, has_cursor
-from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Warned
+from etl.tally import Tally
 from etl.text import columns
 
 from .events import HOSTILE, Clock, started, summary
@@ -225,3 +228,17 @@ def test_draws_only_where_a_cursor_moves(term: str, expected: bool, monkeypatch:
     monkeypatch.setenv("TERM", term)
     assert has_cursor(Terminal(80)) is expected
     assert not has_cursor(io.StringIO())
+
+
+def test_only_a_terminal_needs_rich() -> None:
+    code = """
+import io, sys, etl.listeners.metrics, etl.listeners.report
+from etl.listeners.display import LogListener, NotebookListener
+from etl.run_events import Warned
+LogListener(io.StringIO(), as_json=False)(Warned("code", "message"))
+NotebookListener(lambda html: print)(Warned("code", "message"))
+print("rich" in sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said == "False\n"

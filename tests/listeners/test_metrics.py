@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from etl.errors import StateError, UsageError
 from etl.listeners.metrics import MetricsListener, MetricValues, metrics_text
-from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Summary
+from etl.tally import Tally
 from tests.examples import examples
 
 from .events import BEGAN, TALLY, TIMING, Clock, started, summary

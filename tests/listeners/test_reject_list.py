@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from etl.errors import StateError, UsageError
 from etl.listeners.reject_list import RejectList
-from etl.model import Reject, RowRange
+from etl.model import Reject
 from etl.reader import open_source
+from etl.tally import RowRange
 from tests.examples import examples
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from etl.errors import UsageError
 from etl.listeners.report import PAGES, ReportListener, bar_parts, report_page
 from etl.listeners.run_record import RunRecorder
-from etl.model import Tally
 from etl.run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Warned
+from etl.tally import Tally
 from etl.text import one_line, printable
 from tests.examples import examples
 

@@ -20,8 +20,8 @@ from etl.listeners.run_record import (
     past_records,
     readable_runs,
 )
-from etl.model import Tally
 from etl.run_events import Detailed, Ended, Paused, Progressed, Recovered, Warned
+from etl.tally import Tally
 from etl.text import one_line
 
 from .events import HOSTILE, TIMING, Clock, started, summary

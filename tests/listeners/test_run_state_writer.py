@@ -13,8 +13,8 @@ import pytest
 from etl.checkpoint.run_records import RunState
 from etl.cli.commands.status import state_lines
 from etl.listeners.progress import RunClock, RunStateWriter
-from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Started, not_begun
+from etl.tally import Tally
 from tests.commands import until
 
 

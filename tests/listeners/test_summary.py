@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from etl.listeners.summary import summary_dict, summary_text, time_spent
-from etl.model import Tally
 from etl.run_events import Summary, Timing
+from etl.tally import Tally
 from etl.text import columns
 from tests.examples import each_row
 

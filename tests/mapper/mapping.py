@@ -11,9 +11,10 @@ import orjson
 import pyarrow as pa
 from arro3.io import write_ndjson
 
+from etl.arrow.json_text import splice_json
 from etl.job.column_spec import ColumnSpec
 from etl.job.identification_spec import Identification
-from etl.mapper import Mapper, splice_json
+from etl.mapper import Mapper
 from etl.model import Batch, Mapped
 
 USER = {"user_id": ColumnSpec(column="u")}

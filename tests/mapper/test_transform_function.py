@@ -18,7 +18,8 @@ from etl.errors import ExitCode, TransformError, UsageError
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper, framed, frames, load_transform, within
 from etl.mapper.transform_function import Transform
-from etl.model import Batch, Mapped, Reject, RowRange
+from etl.model import Batch, Mapped, Reject
+from etl.tally import RowRange
 from tests.examples import each_row, examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import batch_of, reasons, sent, setting

@@ -21,7 +21,7 @@ from etl import Job
 from etl.checkpoint import StateDir
 from etl.encoder import Limits
 from etl.errors import SourceError
-from etl.model import Chunk, RowRange
+from etl.model import Chunk
 from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
 from etl.pipeline.diff_base import open_diff_base, record_baseline
@@ -32,6 +32,7 @@ from etl.pipeline.settings import Settings
 from etl.reader import Source, open_source
 from etl.run_events import Listener
 from etl.sandbox import Sandbox, running_sandbox
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.pipeline.making import KEY, QUICK, law_holds
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, quiet, users, write

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl import Job
-from etl.model import Mapped, RowRange
+from etl.model import Mapped
 from etl.pipeline.job_source import JobSource
 from etl.reader import open_source, parquet_reader
 from etl.reader.parquet_reader import ParquetReader
 from etl.snapshot import layout_of
 from etl.snapshot.fingerprints import fingerprints_of
+from etl.tally import RowRange
 from tests.examples import examples
 
 SPECS: tuple[dict[str, Any], ...] = (

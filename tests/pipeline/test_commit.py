@@ -11,10 +11,11 @@ import pytest
 
 from etl.checkpoint import Checkpoint
 from etl.errors import StateError
-from etl.model import CommittedRows, Tally
+from etl.model import CommittedRows
 from etl.pipeline.send_loop import Committer
 from etl.pipeline.settings import Settings
 from etl.sender import Outcome
+from etl.tally import Tally
 from tests.sender.fake_server import chunk_of
 
 

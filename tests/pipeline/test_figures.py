@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.arrow.json_text import json_texts, mark_json_text
 from etl.checkpoint import reject_lines
 from etl.job.spec import parse_job
 from etl.listeners.plan_text import options_text
 from etl.model import Reject
-from etl.pipeline.figures import ENTRY, ValueCounts, options_of
+from etl.pipeline.figures import ENTRY, ValueCounts, countable, json_of, options_of
 from etl.pipeline.plan import Plan, plan_job
 from etl.pipeline.settings import RejectLimit, Settings
 from etl.reader import open_source
@@ -184,3 +186,26 @@ def test_a_date_format_is_shown_as_the_job_file_has_it(tmp_path: Path) -> None:
     one, two = (options_text(options_of(spec)) for _, spec in list(job.identification.located())[1:])
     assert one == "type: date, date_format %d.%m.%Y"
     assert two == 'type: date, date_format ["%d.%m.%Y", "%Y"]'
+
+
+def test_values_are_counted_as_the_json_that_is_sent() -> None:
+    """Elements that are not text lie in a list of text with marks, which nobody is to see."""
+    lists = pa.array([["a", mark_json_text('{"b":1}'), mark_json_text("2")], ["c"], []])
+    assert json_of(countable(lists), lists.type) == ['["a",{"b":1},2]', '["c"]', "[]"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.date32(), pa.timestamp("ms"), pa.timestamp("us", "UTC"), pa.large_string(), pa.float64()]
+)
+def test_lists_of_every_type_are_counted_as_json(kind: pa.DataType) -> None:
+    texts = pa.array(["1"] * 3) if pa.types.is_large_string(kind) else pa.array([1, 2, 3])
+    elements = texts.cast(pa.int32()).cast(kind) if pa.types.is_date(kind) else texts.cast(kind)
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, 3]), elements)
+    assert [json.loads(text) for text in json_of(countable(lists), lists.type)] == [
+        json.loads(text) for text in json_texts(lists).to_pylist()
+    ]
+
+
+def test_maps_are_counted_as_json() -> None:
+    maps = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
+    assert json_of(countable(maps), maps.type) == ['{"a":1}', "{}"]

@@ -17,11 +17,10 @@ from etl import Job
 from etl.checkpoint import Checkpoint
 from etl.checkpoint.in_flight_file import read_in_flight, uncommitted_flights
 from etl.errors import DestinationError, EtlError
-from etl.model import Tally
 from etl.run_events import Event, Progressed
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Clock
-from etl.tally import RangeSet
+from etl.tally import RangeSet, Tally
 from tests.examples import examples
 from tests.pipeline.making import PatientTime
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 
 import etl
 from etl.job.spec import Job
-from etl.model import Batch, RowRange
+from etl.model import Batch
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import Settings
 from etl.reader import Source, open_source
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from etl.tally import RowRange
 from tests.examples import combinations, examples
 from tests.pipeline.making import KEY, QUICK, law_holds
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, send, users, write

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from etl import Job, explain, plan
 from etl.encoder import Limits
 from etl.errors import JobError
-from etl.model import Chunk, Reject, RowRange
+from etl.model import Chunk, Reject
 from etl.pipeline.job_source import JobSource
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
@@ -30,6 +30,7 @@ from etl.reader.files import InputFile
 from etl.reader.ndjson_reader import NdjsonReader
 from etl.run_events import Summary
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.pipeline.making import run_once
 
@@ -401,7 +402,7 @@ def test_bytes_that_are_no_utf8_make_no_bad_json_of_a_reject(tmp_path: Path, san
 def test_memory_doesn_t_grow_with_the_variety_of_keys(tmp_path: Path, properties: str) -> None:
     script = (
         "import json, resource, sys; from etl import Job; from etl.encoder import Limits\n"
-        "from etl.model import RowRange; from etl.pipeline.row_pipeline import RowPipeline\n"
+        "from etl.tally import RowRange; from etl.pipeline.row_pipeline import RowPipeline\n"
         "from etl.reader import open_source\n"
         "who = {'user_id': 'id', 'user_properties': json.loads(sys.argv[2])}\n"
         "job = Job.of({'identification': who, 'changes': 'off'})\n"

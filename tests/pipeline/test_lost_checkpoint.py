@@ -183,7 +183,8 @@ def test_the_file_has_its_run_from_the_first_moment_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", ["fsync", "_drop_log", "replace"])
 def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: str) -> None:
     from etl.checkpoint import database
-    from etl.model import CommittedRows, RowRange, Tally
+    from etl.model import CommittedRows
+    from etl.tally import RowRange, Tally
 
     path = tmp_path / "checkpoint.sqlite"
     old = Checkpoint.create(path, {"source": []}, run_id="old")

@@ -23,11 +23,12 @@ from etl import Job
 from etl.amplitude.requests import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Verdict
 from etl.encoder import Limits
-from etl.model import Body, RowRange
+from etl.model import Body
 from etl.pipeline import row_pipeline as module
 from etl.pipeline.row_pipeline import DeviceOwners, RowPipeline
 from etl.reader import open_source
 from etl.reader.file_reader import RowSpans
+from etl.tally import RowRange
 from tests.examples import each_row, examples, rarely
 from tests.pipeline.nights import write
 from tests.sender.fake_server import carry_all

@@ -27,10 +27,10 @@ from etl.errors import (
     StaleCheckpointError,
     TooManyRejectsError,
 )
-from etl.model import RowRange
 from etl.pipeline.settings import RejectLimit
 from etl.run_events import Ended, Event, Progressed, Started, Summary
 from etl.sandbox import FaultRule, Sandbox, SandboxOptions, parse_fault, running_sandbox
+from etl.tally import RowRange
 from tests.pipeline.making import (
     KEY,
     QUICK,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from etl import Job
-from etl.model import RowRange
 from etl.pipeline.job_source import StageTimes
 from etl.pipeline.prefetch import ChunkStream
 from etl.pipeline.row_pipeline import RowPipeline
@@ -19,6 +18,7 @@ from etl.pipeline.worker_process import may_fork, worker_process
 from etl.reader import open_source
 from etl.run_events import Timing
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.pipeline.nights import job_in, send, users, write
 
 SLOW = """

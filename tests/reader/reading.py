@@ -13,12 +13,13 @@ import pyarrow as pa
 import xlsxwriter
 
 from etl.job.sections import CsvOptions
-from etl.model import Batch, Reject, RowRange
+from etl.model import Batch, Reject
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader
 from etl.reader.discovery import find_files, recognize
 from etl.reader.file_reader import FileReader, ReadOptions, RowSpans
 from etl.reader.files import InputFile
+from etl.tally import RowRange
 
 Row = dict[str, Any]
 

@@ -17,9 +17,9 @@ from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
-from etl.model import RowRange
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import file_reader, open_source
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import sent, setting

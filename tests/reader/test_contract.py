@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.job.sections import CsvOptions
-from etl.model import RowRange
 from etl.reader import Source, open_source
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, workbook, written
 

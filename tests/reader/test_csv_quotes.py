@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model import Reject, RowRange
+from etl.model import Reject
 from etl.reader import decoding
 from etl.reader.file_reader import RowSpans, split_batches
+from etl.tally import RowRange
 from tests.examples import each_row, examples
 from tests.reader.csv_reference import Found, Reference
 from tests.reader.reading import csv_batches, csv_reader, opened, read, rejects_of, rows_of, written

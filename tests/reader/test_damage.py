@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.model import Batch, RowRange
+from etl.model import Batch
+from etl.tally import RowRange
 from tests.examples import examples
 from tests.reader.reading import opened, written
 

@@ -19,10 +19,10 @@ import pytest
 import trustme
 
 from etl.errors import SourceError, StateError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.discovery import public_address
 from etl.reader.download import WebFile
+from etl.tally import RowRange
 from tests.reader.reading import batches, rows_of, written
 from tests.reader.web_server import Behaviour, serving
 
@@ -143,8 +143,8 @@ def test_a_look_does_not_fetch_everything() -> None:
         first = next(iter(source.read(RowRange(0))))
         assert first.rows.num_rows == 16_384
         (entry,) = source._entries
-        assert isinstance(entry.reader.given, WebFile)
-        assert entry.reader.given.size < len(how.data)
+        assert isinstance(entry.reader.input_file, WebFile)
+        assert entry.reader.input_file.size < len(how.data)
 
 
 OTHERS = {
@@ -180,7 +180,7 @@ ENDLESS = {
     "forbidden": (Behaviour(DATA, status=403), "the server answered 403 Forbidden"),
     "overloaded": (Behaviour(DATA, status=503), "the server answered 503"),
     "gone": (Behaviour(DATA, status=410), "is not there"),
-    "silent from the start": (Behaviour(DATA, breaks=[0], stalls=True), "the server is silent"),
+    "silent from the start": (Behaviour(DATA, breaks=[0], stalls=True), "the server doesn't answer"),
 }
 
 

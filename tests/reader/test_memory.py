@@ -17,9 +17,9 @@ from pyarrow import dataset
 
 from etl import Job, plan, preview, run
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.examples import each_row
 from tests.reader.reading import batches, rejects_of, rows_of
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import decoding, ndjson_reader, open_source
 from etl.reader.file_reader import ReadOptions
 from etl.reader.ndjson_reader import NdjsonReader
+from etl.tally import RowRange
 from tests.examples import each_row, examples
 from tests.reader.reading import batches, blocks, opened, read, rejects_of, rows_of, unpacked, written
 

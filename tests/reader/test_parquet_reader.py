@@ -17,8 +17,8 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import open_source
+from etl.tally import RowRange
 from tests.examples import each_row
 from tests.reader.reading import batches, opened, rejects_of, rows_of, written
 

@@ -21,8 +21,9 @@ from etl.checkpoint import publish_rejects, reject_lines
 from etl.errors import EtlError
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
-from etl.model import Batch, Reject, RowRange
+from etl.model import Batch, Reject
 from etl.reader import Source, open_source
+from etl.tally import RowRange
 from tests.examples import each_row, examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import sent, setting

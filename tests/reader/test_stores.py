@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from etl.errors import ExitCode, SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions, RowSpans
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_file import StoreFile
 from etl.reader.stores import Store, list_google_folder, open_store, store_error
+from etl.tally import RowRange
 from tests.examples import each_row
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of
@@ -190,7 +190,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
         ("NETWORK_CONNECTION: curlCode: 6, Could not resolve hostname", "host can't be found (DNS) at h"),
         ("NETWORK_CONNECTION: curlCode: 7, Could not connect to server", "refuses connections at h"),
         ("NETWORK_CONNECTION: curlCode: 35, SSL connect error", "no secure connection can be made at h"),
-        ("NETWORK_CONNECTION: curlCode: 28, Timeout was reached", "the store is silent at h"),
+        ("NETWORK_CONNECTION: curlCode: 28, Timeout was reached", "the store doesn't answer at h"),
         ("NETWORK_CONNECTION: curlCode: 18, Transferred a partial file", "the connection broke at h"),
         (
             "AWS Error UNKNOWN (HTTP status 301) during HeadObject operation. Looks like the "
@@ -204,7 +204,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
         ("AWS Error ACCESS_DENIED during HeadObject: No response", "access denied; no credentials"),
         ("Unable to parse ExceptionName: ExpiredToken", "the credentials have expired; no credentials found"),
         ("AWS Error UNKNOWN (HTTP status 400) during", "doesn't accept the request; no credentials"),
-        ("AWS Error UNKNOWN (HTTP status 405) during HeadObject", "what answers is not such a store at h"),
+        ("AWS Error UNKNOWN (HTTP status 405) at HeadObject", "the endpoint is not a store of this kind"),
         ("AWS Error SLOW_DOWN during GetObject operation", "the store is overloaded or down at h"),
         ("UNAVAILABLE: Could not create a OAuth2 access token: Could not resolve hostname", "access denied"),
         ("failed: AuthenticationException: Bearer token is not permitted", "access denied; no credentials"),
@@ -388,7 +388,7 @@ def test_no_thread_is_left_once_all_is_fetched(store: MemoryStore) -> None:
         store.put(f"b/in/{number}.csv", CSV[:400_000])
     source = open_source(["s3://b/in"])
     store.delay = 0.2
-    stored = source._entries[0].reader.given
+    stored = source._entries[0].reader.input_file
     assert stored is not None
     stored.read_ahead()
     assert [thread for thread in threading.enumerate() if thread.name == "store"]
@@ -419,7 +419,7 @@ def test_rows_do_not_depend_on_what_is_kept_and_what_fails(
         source = open_source(["s3://b/in"])
         count = sum(batch.rows.num_rows for file in range(len(sizes)) for batch in batches(source, file))
     assert count == expected
-    assert sum(len(data) for _, data in client.kept.values()) <= kept
+    assert sum(len(data) for _, data in client.cached.values()) <= kept
 
 
 @pytest.mark.parametrize(("ending", "data"), [("csv", CSV[:400_000]), ("parquet", parquet(20_000, 5_000))])

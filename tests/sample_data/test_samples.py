@@ -13,8 +13,8 @@ from etl.init import propose_job
 from etl.job.problems import check_columns, check_repeated
 from etl.job.spec import Job
 from etl.mapper import Mapper
-from etl.model import RowRange
 from etl.reader import open_source
+from etl.tally import RowRange
 from sample_data.generate import write
 from tests.examples import each_row
 

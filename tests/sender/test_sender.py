@@ -14,11 +14,12 @@ from etl.amplitude.answers import Named
 from etl.amplitude.responses import SlowDownSome, TryAgain, Verdict
 from etl.encoder import Limits
 from etl.errors import StateError
-from etl.model import Chunk, Tally
+from etl.model import Chunk
 from etl.run_events import Timing
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Clock, Outcome, RateLimiter, Sender
 from etl.sender.transports import TRANSPORTS
+from etl.tally import Tally
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
 from tests.sender.virtual_time import run_virtual, virtual_clock

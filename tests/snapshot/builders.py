@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from etl.arrow.json_text import json_lines
+from etl.arrow.json_text import json_lines, splice_json
 from etl.job.spec import Job
-from etl.mapper import Mapper, splice_json
+from etl.mapper import Mapper
 from etl.model import Batch, Mapped
 from etl.snapshot import (
     DiffedBatch,

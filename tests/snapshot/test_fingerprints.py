@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.json_text import json_lines
+from etl.arrow.json_text import json_lines, splice_json
 from etl.arrow.layout import value_columns
-from etl.mapper import Mapper, splice_json
+from etl.mapper import Mapper
 from etl.model import Batch
 from etl.snapshot import FieldGroup, fingerprints_of, layout_of
 from etl.snapshot.value_hashes import hash_values
@@ -228,7 +228,8 @@ _RAW = """
 import numpy as np, pyarrow as pa
 from etl.snapshot import layout_of, fingerprints_of
 from etl.job.spec import Job
-from etl.mapper import Mapper, splice_json
+from etl.arrow.json_text import splice_json
+from etl.mapper import Mapper
 from etl.model import Batch
 job = Job.of({"name": "t", "source": "x.csv", "identification": {"user_id": "id", "user_properties": {
     "$set": {"raw": {"column": "raw", "type": "json"}},

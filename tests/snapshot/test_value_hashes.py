@@ -13,8 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.json_text import json_lines, mark_json
-from etl.mapper import splice_json
+from etl.arrow.json_text import json_lines, mark_json, splice_json
 from etl.snapshot.value_hashes import hash_values
 from tests.examples import examples
 

@@ -12,10 +12,10 @@ from etl import Job
 from etl.amplitude.responses import Verdict
 from etl.encoder import Limits
 from etl.job.spec import parse_job
-from etl.model import RowRange
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
 from etl.sender.transports import BatchTransport, HttpTransport, IdentifyTransport
+from etl.tally import RowRange
 from tests.sender.raw_server import Raw, answering, status
 from tests.soak.fuzzing import SAMPLES, Case, mutate
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from etl.checkpoint import Checkpoint
-from etl.model import Tally
 from etl.run_events import Summary
 from etl.sandbox import SandboxOptions, running_sandbox
+from etl.tally import Tally
 from tests.checkpoint.builders import IDENTITY, committed, reject
 from tests.pipeline.making import law_holds, rows_of, run_once, sent_bodies, write_csv, write_parquet
 from tests.soak.gun import BATCH, LANES, Toll, die_in_call, shoot

@@ -13,9 +13,9 @@ import pytest
 from pyarrow import fs
 
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.commands import QUICK, Propsync
 from tests.reader.reading import batches, rows_of
 from tests.stores.servers import started

@@ -15,10 +15,10 @@ import pytest
 from pyarrow import fs
 
 from etl.errors import SourceError
-from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.stores import Store
 from etl.sandbox import Sandbox
+from etl.tally import RowRange
 from tests.commands import QUICK, Propsync
 from tests.reader.reading import batches, rows_of
 from tests.stores.conftest import Bucket
@@ -69,7 +69,7 @@ FILES = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is silent for a second is tried again at once."""
-    monkeypatch.setattr("etl.reader.stores._SILENCE", 1.0)
+    monkeypatch.setattr("etl.reader.stores._TIMEOUT", 1.0)
     monkeypatch.setattr(
         Store.__init__, "__defaults__", ((0.0, 0.0, 0.0), *(Store.__init__.__defaults__ or ())[1:])
     )
@@ -172,7 +172,7 @@ def test_a_store_that_falls_silent_ends_the_read(rclone: Bucket) -> None:
     source = open_source([rclone.address("users.csv")])
     rclone.proxy.dead = True
     began = time.monotonic()
-    with pytest.raises(SourceError, match=r"the store is silent at .*, 4 times in a row"):
+    with pytest.raises(SourceError, match=r"the store doesn't answer at .*, 4 times in a row"):
         batches(source)
     assert time.monotonic() - began < 30
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ...errors import EtlError
-from ...process import release
+from ...process import release_signals
 from .. import options
 from ..console import Invocation, current
 from ..options import command
@@ -66,7 +66,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     from ..reporter import Channels, RunReporter
 
     with RunReporter(current(), Channels.take(flags.copy()), job) as reporter:
-        # A signal while these are imported waits for `release`: half a library is no use for the rest.
+        # A signal during these imports waits for `release_signals`: half a library is of no use to the rest.
         try:
             loaded, flags = options.load_for_command(job, flags)
             options.check_outputs(flags, sources, loaded, job)
@@ -78,7 +78,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         from ...job.known_job import read_api_key
         from ...pipeline.run import run_job
 
-        release()
+        release_signals()
         source = options.open_job_source(loaded, sources)
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
