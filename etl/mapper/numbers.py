@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^(?P<sign>[+-]?)0*(?P<digits>\d{1,19})$"
+_ZERO_FRACTION: Final = r"^([+-]?\d+)\.0*$"
 TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 NOT_A_NUMBER: Final = "{} is not a number"
@@ -75,12 +76,13 @@ def parse_numbers(texts: pa.Array) -> ColumnValues:
 
 
 def parse_integers(texts: pa.Array) -> ColumnValues:
-    """Digits with or without a sign as int64."""
+    """Digits with or without a sign as int64; a fraction of zeros is none."""
     with suppress(pa.ArrowInvalid):
         # Arrow takes fewer notations, and besides them only hexadecimal digits.
         integers = texts.cast(pa.int64())
         if text_layout(texts)[2].max(initial=0) <= ord("9"):
             return ColumnValues(integers)
+    texts = pc.replace_substring_regex(texts, _ZERO_FRACTION, r"\1")
     negative, digits = pc.extract_regex(texts, _INTEGER).flatten()
     last = pc.if_else(pc.equal(negative, "-"), "9223372036854775808", "9223372036854775807")
     bad = pc.invert(pc.less_equal(pc.utf8_lpad(digits, 19, "0"), last).fill_null(False))

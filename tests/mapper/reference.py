@@ -23,6 +23,7 @@ def number(text: str) -> object:
 
 
 def integer(text: str) -> object:
+    text = re.sub(r"(?<=[0-9])\.0*$", "", text)
     if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
         return "<bad_integer>"
     return int(text) if -(2**63) <= int(text) < 2**63 else "<bad_integer>"
@@ -98,6 +99,8 @@ DIGITS = set("0123456789")
 def is_mangled(text: str) -> bool:
     """Whether a trimmed id was spoilt on its way."""
     if text[0] in "'=" or any(sign in HIDDEN or unicodedata.category(sign) == "Cc" for sign in text):
+        return True
+    if "\ufffd" in text or re.fullmatch(r"[!-/:-@\[-`{-~ ]{5,}", text):
         return True
     signed, body = text[0] in "+-", text.lstrip("+-") if text[1:2] not in {"+", "-"} else "x"
     mantissa, e, exponent = body.replace("E", "e").partition("e")
