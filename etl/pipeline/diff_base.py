@@ -177,7 +177,7 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
         if snapshot is None:
             other = first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
-            remedy = f"; for that one, add --endpoint {other}"
+            remedy = f"; to send to that one, add --endpoint {other}"
         else:
             number = snapshot.header.number + 1
             if snapshot.header.endpoint != endpoint:

@@ -272,7 +272,7 @@ def test_the_snapshot_of_another_destination_is_not_used_and_stays_what_it_is(
     (warning,) = [event for event in heard if isinstance(event, Warned)]
     assert warning.code == "other_snapshot"
     assert f"is of another destination, {sandbox.url}, and stays" in warning.message
-    assert warning.message.endswith(f"for that one, add --endpoint {sandbox.url}")
+    assert warning.message.endswith(f"to send to that one, add --endpoint {sandbox.url}")
 
 
 def test_a_night_without_comparing_leaves_nothing_to_compare_with(tmp_path: Path, sandbox: Sandbox) -> None:
