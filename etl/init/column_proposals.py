@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
+from ..reader.csv_reader import NO_NAME
 from ..text import counted
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType, in_quotes
@@ -161,6 +162,8 @@ def _unusable(facts: ColumnFacts) -> str | None:
     if not facts.name:
         return "A column without a name is left out: a job file can't name it."
     name = clipped(facts.name)
+    if facts.name.startswith(f"{NO_NAME} (column "):
+        return f"{name} is left out: name it in the source, or give the property a name and take the # off:"
     if facts.rows and facts.missing == facts.rows and not facts.ids.lost:
         return f"{name} is left out: it has no value in any row."
     if facts.faults and facts.fault_place:
@@ -194,9 +197,12 @@ def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
 
 
 def _property(column: str) -> str:
-    """The property for a column: Amplitude keeps names that begin with `$` for itself, and YAML `<<`."""
-    name = column.lstrip("$")
-    return (name if name.strip() and name != "<<" else f"column {column}".strip())[:900]
+    """The property for a column: without spaces around it.
+
+    Amplitude keeps names that begin with `$` for itself, and YAML `<<`.
+    """
+    name = column.strip().lstrip("$").strip()
+    return (name if name and name != "<<" else f"column {column}".strip())[:900]
 
 
 def column_type(facts: ColumnFacts) -> ProposedType:
