@@ -130,7 +130,11 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
-    lines.append(PropertyLine(_property(facts.name), proposed.spec, note=", ".join(note)))
+    spec = proposed.spec
+    if facts.padded and spec == facts.as_text:
+        spec = replace(spec, transform=(Step("trim"),))
+        note.append("most with spaces around them")
+    lines.append(PropertyLine(_property(facts.name), spec, note=", ".join(note)))
     doubt = proposed.remark if lines[-1].spec.invalid == "skip" or proposed.parts or proposed.nearly else None
     return ColumnProposal(facts.name, tuple(remarks), tuple(lines), doubt=doubt, no_zone=proposed.no_zone)
 

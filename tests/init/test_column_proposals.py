@@ -540,3 +540,10 @@ def test_a_date_of_zeros_is_a_null(tmp_path: Path, word: str) -> None:
     source = column_source(tmp_path, ["2024-01-05", word, "2024-02-06", word])
     assert spec_of(source).type == "date"
     assert spec_of(source).nulls == (word,)
+
+
+def test_texts_of_a_fixed_width_are_trimmed(tmp_path: Path) -> None:
+    source = column_source(tmp_path, ["pro   ", "free  ", "enterp", "pro   "])
+    assert spec_of(source) == ColumnSpec(column="v", transform=(Step("trim"),))
+    source = column_source(tmp_path, ["pro", "free ", "enterprise", "pro"])
+    assert spec_of(source) == ColumnSpec(column="v")
