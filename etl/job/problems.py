@@ -5,11 +5,13 @@ Problems have a path in the file, faults a line.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from unicodedata import normalize
 
 from ..errors import Fault, JobError, SourceError
 from ..text import one_line
@@ -72,8 +74,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is probably a misspelling of, whatever its case, or None."""
     if len(word) > MAX_COMPARED:
         return None
-    folded = word.casefold()
-    by_folded = {name.casefold(): name for name in known}
+    folded = _folded(word)
+    by_folded = {_folded(name): name for name in known}
     found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
     if not found and len(word) >= MIN_BEGINNING:
         found = [name for name in by_folded if name.startswith(folded)]
@@ -81,9 +83,20 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message: "; did you mean `plan`?", or nothing."""
+    """The end of a message: "; did you mean `plan`?", or nothing.
+
+    A name that looks the same, as with a no-break space, is shown with escapes, as the job file may have it.
+    """
     name = nearest(word, known)
-    return f"; did you mean `{name}`?" if name is not None else ""
+    if name is None:
+        return ""
+    if name != word and normalize("NFKC", name) == normalize("NFKC", word):
+        return f"; did you mean {json.dumps(name)}, which only looks the same?"
+    return f"; did you mean `{name}`?"
+
+
+def _folded(word: str) -> str:
+    return word.casefold() if word.isascii() else normalize("NFKC", word).casefold()
 
 
 def clipped(text: str) -> str:

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from etl.errors import JobError
-from etl.job.problems import check_columns, check_repeated, missing_columns
+from etl.job.problems import check_columns, check_repeated, did_you_mean, missing_columns
+from tests.examples import each_row
 from tests.job.job_texts import job
 
 TEXT = """\
@@ -81,3 +82,16 @@ def test_columns_that_one_file_lacks_are_an_error_of_the_source(missing: list[st
     error = missing_columns("b.csv", missing, ["id", "plan_name"])
     assert message in str(error)
     assert "missing: null" in str(error.hint)
+
+
+@each_row(
+    ("wanted", "name", "shown"),
+    [
+        ("pl\u00e3n", "pla\u0303n", '"pla\\u0303n", which only looks the same?'),
+        ("plan b", "plan\u00a0b", '"plan\\u00a0b", which only looks the same?'),
+        ("plan", "plan ", "`plan `?"),
+        ("plan", "Plan", "`Plan`?"),
+    ],
+)
+def test_a_column_that_only_looks_the_same_is_shown_with_escapes(wanted: str, name: str, shown: str) -> None:
+    assert did_you_mean(wanted, [name]) == f"; did you mean {shown}"
