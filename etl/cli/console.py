@@ -195,7 +195,14 @@ class Invocation:
         if isinstance(error, EtlError):
             text = f"propsync: {summary.reason}" + (f"\n  {summary.hint}" if summary.hint else "")
         elif isinstance(error, click.ClickException):
-            text = "\n".join(map(visible, _click_lines(error)))
+            buffer, message = io.StringIO(), error.format_message()
+            error.show(buffer)
+            lines = buffer.getvalue().removesuffix(f"Error: {message}\n").splitlines()
+            if isinstance(error, click.MissingParameter):  # which lists the choices a line each
+                message = " ".join(message.split())
+            if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # which is shown as the help
+                lines.append(f"Error: {message}")
+            text = "\n".join(map(visible, lines))
         elif isinstance(error, KeyboardInterrupt | click.Abort):
             text = "propsync: interrupted"
         else:
@@ -242,18 +249,6 @@ def as_error(error: BaseException) -> BaseException:
     if isinstance(error, click.ClickException):
         return UsageError(error.format_message())
     return KeyboardInterrupt() if isinstance(error, click.Abort) else error
-
-
-def _click_lines(error: click.ClickException) -> list[str]:
-    """What click shows of an error, with its message in one line."""
-    buffer, message = io.StringIO(), error.format_message()
-    error.show(buffer)
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return buffer.getvalue().splitlines()  # the help, and no message
-    usage = buffer.getvalue().removesuffix(f"Error: {message}\n").splitlines()
-    if isinstance(error, click.MissingParameter):  # lists the choices a line each
-        message = " ".join(message.split())
-    return [*usage, f"Error: {message}"]
 
 
 def _without(secrets: set[str], text: str) -> str:

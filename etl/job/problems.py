@@ -74,8 +74,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is probably a misspelling of, whatever its case, or None."""
     if len(word) > MAX_COMPARED:
         return None
-    folded = _folded(word)
-    by_folded = {_folded(name): name for name in known}
+    folded = normalize("NFKC", word).casefold()
+    by_folded = {normalize("NFKC", name).casefold(): name for name in known}
     found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
     if not found and len(word) >= MIN_BEGINNING:
         found = [name for name in by_folded if name.startswith(folded)]
@@ -93,10 +93,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if name != word and normalize("NFKC", name) == normalize("NFKC", word):
         return f"; did you mean {json.dumps(name)}, which only looks the same?"
     return f"; did you mean `{name}`?"
-
-
-def _folded(word: str) -> str:
-    return word.casefold() if word.isascii() else normalize("NFKC", word).casefold()
 
 
 def clipped(text: str) -> str:

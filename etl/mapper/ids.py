@@ -188,11 +188,11 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             ("mangled_id", error, SHEET_ERROR_ID),
         )
         yield from _issues_at(rows, checks, texts)
-    yield from _only_signs(texts, np.flatnonzero(_SIGNS[first] & (stops > starts)))
+    if len(rows := np.flatnonzero(_SIGNS[first] & (stops > starts))):
+        only_signs = pc.match_substring_regex(texts.take(pa.array(rows)), _ONLY_SIGNS)
+        yield from _issues_at(rows, (("mangled_id", only_signs, SIGNS_ID),), texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
-        lost = as_mask(pc.match_substring(texts, _LOST))
-        if lost.any():
-            yield ValueIssue("mangled_id", lost, LOST_ID, texts)
+        yield from issues_of("mangled_id", pc.match_substring(texts, _LOST), LOST_ID, texts)
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
         shown: list[str | None] = [None] * len(texts)
         for row in np.flatnonzero(hidden).tolist():  # with invisible characters written out
@@ -200,10 +200,3 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
         if hidden.any():
             yield ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string()))
-
-
-def _only_signs(texts: pa.StringArray, rows: NDArray[np.int64]) -> Iterator[ValueIssue]:
-    """Of the rows that begin with a sign of ASCII, those that have nothing else."""
-    if len(rows):
-        marks = pc.match_substring_regex(texts.take(pa.array(rows)), _ONLY_SIGNS)
-        yield from _issues_at(rows, (("mangled_id", marks, SIGNS_ID),), texts)
