@@ -222,7 +222,10 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     `remark` is what is odd about the source.
     """
     lacks = lacking(job, columns)
-    near = {name: did_you_mean(name, columns if len(lacks) <= MAX_UNKNOWN else ()) for name in lacks}
+    # Names in one, as where another sign than the delimiter stands between them.
+    in_one = len(columns) == 1 < len(lacks) and all(name in columns[0] for name in lacks)
+    compared = () if in_one or len(lacks) > MAX_UNKNOWN else columns
+    near = {name: did_you_mean(name, compared) for name in lacks}
     found = []
     for path, spec in job.identification.specs():
         if spec.column in near:
@@ -234,6 +237,10 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     if columns:
         names = ", ".join(clipped(name) for name in columns[:MAX_LISTED])
         listed = f"the source has the columns {names}{', ...' if len(columns) > MAX_LISTED else ''}"
+    if len(columns) == 1:
+        listed = f"the source has one column, `{clipped(columns[0])}`"
+        if in_one:
+            listed += ": if several names stand in it, say what is between them with `csv: {delimiter: SIGN}`"
     raise JobError(job.file, found, hint=f"{remark}; {listed}" if remark else listed)
 
 

@@ -40,6 +40,18 @@ def test_columns_that_are_there_are_no_fault() -> None:
     check_columns(job(TEXT), ["MRR", "colour", "plan_nam", "id", "more"])
 
 
+def test_names_that_stand_in_one_column_want_another_delimiter() -> None:
+    made = job("identification:\n  user_id: id\n  user_properties: {plan: plan}\n")
+    with pytest.raises(JobError) as caught:
+        check_columns(made, ["id^plan"])
+    assert [fault.message.partition(")")[2] for fault in caught.value.faults] == ["", ""]
+    assert "one column, `id^plan`" in str(caught.value.hint)
+    assert "`csv: {delimiter: SIGN}`" in str(caught.value.hint)
+    with pytest.raises(JobError) as caught:
+        check_columns(made, ["id"])
+    assert caught.value.hint == "the source has one column, `id`"
+
+
 def test_a_source_without_columns_is_told() -> None:
     with pytest.raises(JobError, match="the source has no columns"):
         check_columns(job("identification: {user_id: id}"), [])
