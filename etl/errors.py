@@ -197,3 +197,8 @@ REMEDIES: Final = {
     "transient": "send it again later",
     "dropped": "none needed: the job's own transform leaves the row out",
 }
+# The same for a value that was left out already.
+SKIP_REMEDIES: Final = {
+    code: text.replace(", or set `invalid: skip`", "").replace(", or `invalid: skip`", "")
+    for code, text in REMEDIES.items()
+}

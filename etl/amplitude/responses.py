@@ -116,7 +116,7 @@ Verdict: TypeAlias = Accepted | Refused | SlowDown | TryAgain | Stop
 
 _CHECK_KEY: Final = "check the API key, and that the project lives in the region of `destination.region`"
 _CHECK_URL: Final = "check the base URL (`destination.region` or --endpoint)"
-_CHECK_WAY: Final = f"{_CHECK_URL}, and what stands between here and it, such as a proxy or a portal"
+CHECK_WAY: Final = f"{_CHECK_URL}, and what stands between here and it, such as a proxy or a portal"
 _IN_ANSWERS: Final = 60  # characters of a Retry-After that are shown
 
 
@@ -192,7 +192,7 @@ def _failure(response: Response, message: str) -> Verdict:
     if status in {400, 403, 413}:
         return Refused(status, message)
     if status == 200:  # from a proxy, portal or relay on the way, not from Amplitude
-        return TryAgain(True, f"no usable answer: {status} {message or 'with an empty body'}", status=status)
+        return TryAgain(True, f"no usable answer: {status} with {message or 'an empty body'}", status=status)
     if status in {408, 425} or status >= 500:
         # 503 is documented as not accepted; of 500, 502 and 504 nobody knows.
         in_doubt = status not in {408, 425, 503}
@@ -201,11 +201,11 @@ def _failure(response: Response, message: str) -> Verdict:
     if 300 <= status < 400:
         target = redirect_target(response.headers.get("Location") or "", *response.secrets)
         to = f" to {target}" if target else ""
-        return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {_CHECK_WAY}")
+        return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {CHECK_WAY}")
     if response.is_2xx:
         remedy = "a relay of your own that answers so needs `trust_status: true` under `destination`"
         return Stop(f"unexpected answer {answer}, which doesn't say that anything was accepted", remedy)
-    return Stop(f"unexpected answer {answer}", _CHECK_WAY)
+    return Stop(f"unexpected answer {answer}", CHECK_WAY)
 
 
 def describe(verdict: Failure) -> str:
@@ -279,4 +279,4 @@ def classify_profile(response: Response) -> ProfileVerdict:
         return Stop(f"unexpected answer {response.status} {message}".rstrip(), _CHECK_URL)
     if isinstance(data := payload.get("userData"), dict):
         return UserProfile.of(data)
-    return TryAgain(False, f"no usable answer: 200 {message or 'with an empty body'}", status=200)
+    return TryAgain(False, f"no usable answer: 200 with {message or 'an empty body'}", status=200)

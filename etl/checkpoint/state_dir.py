@@ -91,7 +91,8 @@ class StateDir:
         removed: they may hold rows, and nothing reads them.
         """
         with os.fdopen(self._open_lock(os.O_RDWR | os.O_CREAT), "r+") as lock:
-            owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat()}
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": since}
             try:
                 for _ in range(_TRIES):
                     with suppress(BlockingIOError):

@@ -197,8 +197,12 @@ class Invocation:
         elif isinstance(error, click.ClickException):
             buffer, message = io.StringIO(), error.format_message()
             error.show(buffer)
-            usage = buffer.getvalue().removesuffix(f"Error: {message}\n")
-            text = "\n".join(map(visible, [*usage.splitlines(), f"Error: {message}"]))
+            lines = buffer.getvalue().removesuffix(f"Error: {message}\n").splitlines()
+            if isinstance(error, click.MissingParameter):  # which lists the choices a line each
+                message = " ".join(message.split())
+            if not isinstance(error, click.exceptions.NoArgsIsHelpError):  # which is shown as the help
+                lines.append(f"Error: {message}")
+            text = "\n".join(map(visible, lines))
         elif isinstance(error, KeyboardInterrupt | click.Abort):
             text = "propsync: interrupted"
         else:

@@ -14,6 +14,7 @@ from ..amplitude.requests import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..job.column_spec import ColumnSpec, Step
 from ..job.problems import clipped
 from ..job.scalars import in_quotes, quoted
+from ..reader.csv_reader import NO_NAME
 from ..text import counted
 from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType
@@ -126,7 +127,11 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
-    lines.append(PropertyLine(_property(facts.name), proposed.spec, note=", ".join(note)))
+    spec = proposed.spec
+    if facts.padded and spec == facts.as_text:
+        spec = replace(spec, transform=(Step("trim"),))
+        note.append("most with spaces around them")
+    lines.append(PropertyLine(_property(facts.name), spec, note=", ".join(note)))
     doubt = proposed.remark if lines[-1].spec.invalid == "skip" or proposed.parts or proposed.nearly else None
     return ColumnProposal(facts.name, tuple(remarks), tuple(lines), doubt=doubt, no_zone=proposed.no_zone)
 
@@ -158,6 +163,8 @@ def _unusable(facts: ColumnFacts) -> str | None:
     if not facts.name:
         return "A column without a name is left out: a job file can't name it."
     name = clipped(facts.name)
+    if facts.name.startswith(f"{NO_NAME} (column "):
+        return f"{name} is left out: name it in the source, or give the property a name and take the # off:"
     if facts.rows and facts.missing == facts.rows and not facts.ids.lost:
         return f"{name} is left out: it has no value in any row."
     if facts.faults and facts.fault_place:
@@ -191,9 +198,12 @@ def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
 
 
 def _property(column: str) -> str:
-    """The property for a column: Amplitude keeps names that begin with `$` for itself, and YAML `<<`."""
-    name = column.lstrip("$")
-    return (name if name.strip() and name != "<<" else f"column {column}".strip())[:900]
+    """The property for a column: without spaces around it.
+
+    Amplitude keeps names that begin with `$` for itself, and YAML `<<`.
+    """
+    name = column.strip().lstrip("$").strip()
+    return (name if name and name != "<<" else f"column {column}".strip())[:900]
 
 
 def column_type(facts: ColumnFacts) -> ProposedType:

@@ -33,6 +33,7 @@ _NO_DELIMITER: Final = "\ufdd2"
 _RAW: Final = CsvOptions(encoding="latin-1", delimiter=_NO_DELIMITER, quote="", header=("line",))
 _NO_DELIMITERS: Final = "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>"
 _MOST: Final = 0.5  # of the lines
+_NEARLY_ALL: Final = 0.9
 # Letters that have others of their kind beside them if the encoding is right.
 _WIDE: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uff01-\uff60\u3001-\u3003]")
 _KANA: Final = re.compile("[\u3041-\u30fa]")
@@ -116,7 +117,10 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> _Guess:
         ]
     lines = [line for line, _ in found]
     options = replace(plain, encoding=encoding)
-    return _layout(locations, options, lines) if lines else (options, ())
+    if not lines:
+        return options, ()
+    options, remarks = _layout(locations, options, lines)
+    return replace(options, quote=_quote(options, lines)), remarks
 
 
 def _lines(source: Source, *, all_lines: bool) -> Iterator[tuple[str, bool]]:
@@ -215,6 +219,14 @@ def _delimiter(lines: Sequence[str]) -> str | None:
         if number >= _MOST * len(some):
             found.append((round(number / len(some), 1), usual, count, sign))
     return max(found)[3] if found else None
+
+
+def _quote(options: CsvOptions, lines: Sequence[str]) -> str:
+    """The quote of the options, or `'` where nearly every line has a field that stands in such quotes."""
+    sign = re.escape(options.delimiter or ",")
+    field = re.compile(rf"(?:^|{sign})'(?:[^']|'')*'(?={sign}|$)")
+    found = sum(field.search(line) is not None for line in lines)
+    return "'" if 0 < _NEARLY_ALL * (len(lines) - 1) <= found else options.quote
 
 
 def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> _Guess:

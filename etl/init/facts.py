@@ -104,6 +104,13 @@ class ColumnFacts:
         return tuple(sorted(word for word in self.nulls if is_short_word(word)))
 
     @property
+    def padded(self) -> bool:
+        """Whether most values have spaces around them, as in exports of columns of a fixed width."""
+        texts = self.sample.texts
+        spaced = pc.not_equal(texts, pc.utf8_trim_whitespace(texts)).to_numpy(zero_copy_only=False)
+        return self.sample.total < 2 * self.sample.weight(spaced)
+
+    @property
     def as_text(self) -> ColumnSpec:
         """The spec that sends the values as text."""
         return ColumnSpec(

@@ -5,11 +5,13 @@ Problems have a path in the file, faults a line.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from unicodedata import normalize
 
 from ..errors import Fault, JobError, SourceError
 from ..text import one_line
@@ -70,8 +72,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is probably a misspelling of, whatever its case, or None."""
     if len(word) > _MAX_COMPARED:
         return None
-    folded = word.casefold()
-    by_folded = {name.casefold(): name for name in known}
+    folded = normalize("NFKC", word).casefold()
+    by_folded = {normalize("NFKC", name).casefold(): name for name in known}
     found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
     if not found and len(word) >= _MIN_BEGINNING:
         found = [name for name in by_folded if name.startswith(folded)]
@@ -79,9 +81,16 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message: "; did you mean `plan`?", or nothing."""
+    """The end of a message: "; did you mean `plan`?", or nothing.
+
+    A name that looks the same, as with a no-break space, is shown with escapes, as the job file may have it.
+    """
     name = nearest(word, known)
-    return f"; did you mean `{name}`?" if name is not None else ""
+    if name is None:
+        return ""
+    if name != word and normalize("NFKC", name) == normalize("NFKC", word):
+        return f"; did you mean {json.dumps(name)}, which only looks the same?"
+    return f"; did you mean `{name}`?"
 
 
 def clipped(text: str) -> str:
@@ -212,7 +221,10 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     `remark` is what is odd about the source.
     """
     lacks = lacking(job, columns)
-    near = {name: did_you_mean(name, columns if len(lacks) <= _MAX_UNKNOWN else ()) for name in lacks}
+    # Names in one, as where another sign than the delimiter stands between them.
+    in_one = len(columns) == 1 < len(lacks) and all(name in columns[0] for name in lacks)
+    compared = () if in_one or len(lacks) > _MAX_UNKNOWN else columns
+    near = {name: did_you_mean(name, compared) for name in lacks}
     found = []
     for path, spec in job.identification.specs():
         if spec.column in near:
@@ -224,6 +236,10 @@ def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
     if columns:
         names = ", ".join(clipped(name) for name in columns[:_MAX_LISTED])
         listed = f"the source has the columns {names}{', ...' if len(columns) > _MAX_LISTED else ''}"
+    if len(columns) == 1:
+        listed = f"the source has one column, `{clipped(columns[0])}`"
+        if in_one:
+            listed += ": if several names stand in it, say what is between them with `csv: {delimiter: SIGN}`"
     raise JobError(job.file, found, hint=f"{remark}; {listed}" if remark else listed)
 
 

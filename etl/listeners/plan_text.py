@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -68,12 +69,18 @@ def options_text(options: Mapping[str, Any] | str) -> str:
         return options
 
     def written(value: object) -> str:
-        return value if isinstance(value, str) else json.dumps(value)
+        """Text bare where no sign in it can be taken for one of the sentence."""
+        text = value if isinstance(value, str) else ""
+        return (
+            text if re.fullmatch(r"[^\s,;\"]*\w[^\s,;\"]*", text) else json.dumps(value, ensure_ascii=False)
+        )
 
     phrases: list[str] = []
     for name, value in options.items():
         if name == "transform":
             phrases += (" ".join(map(written, step.values())) for step in value)
+        elif name == "values":
+            phrases.append(f"values: {{{', '.join(f'{word}: {meant}' for word, meant in value)}}}")
         else:
             phrases.append(f"{name.replace('_', ' ')}: {written(value)}")
     return ", ".join(phrases)

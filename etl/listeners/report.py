@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..errors import REMEDIES
+from ..errors import REMEDIES, SKIP_REMEDIES
 from ..run_events import Detailed, Ended, Event
 from ..state_files import check_writable, write_whole
 from ..tally import ROW_ENDS
@@ -237,5 +237,5 @@ PAGES.filters |= {
 _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_known_users, headline)
 _PARTS: Final = (other_rates, shares_of, time_spent, timeline_of, workload)
 PAGES.globals |= {function.__name__: function for function in (*_FACTS, *_PARTS)}
-PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
+PAGES.globals |= {"remedies": REMEDIES, "skip_remedies": SKIP_REMEDIES, "most": _MOST_SHOWN}
 PAGES.globals |= {"plot_width": _PLOT_WIDTH, "plot_height": _PLOT_HEIGHT}

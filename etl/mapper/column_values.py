@@ -231,6 +231,8 @@ def quote_value(values: pa.Array, row: int) -> str:
     text = (dump_json(value) if is_json(values.type) else to_json(value)) if nested else plain_text(value)
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
     line = "".join(c if c.isprintable() else " " for c in cut)
+    if isinstance(value, bool):
+        return line.lower()  # as in JSON, not as in Python
     return line if nested else f'"{line}"'
 
 

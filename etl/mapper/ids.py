@@ -29,7 +29,11 @@ _FRACTION_ID: Final = f"{{}} is a number with a point or comma, and ids have non
 _SPREADSHEET_ID: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
 _SHEET_ERROR_ID: Final = f"{{}} stands for an error in a formula of a spreadsheet{REMEDY}"
 _LARGE_FLOAT_ID: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
-NESTED_ID: Final = "{} is an object or a list, and an id is one value; map a column that holds the id"
+NESTED_ID: Final = (
+    "{} is an object or a list, and an id is one value; name its place inside with `path`, or another column"
+)
+_SIGNS_ID: Final = f"{{}} has neither letters nor digits{REMEDY}"
+_LOST_ID: Final = f"{{}} has U+FFFD in place of a character that was lost{REMEDY}"
 _INVISIBLE_ID: Final = "{} has an invisible or control character inside; remove it from the source"
 
 # What follows one of these steps has nothing of a number any more.
@@ -58,10 +62,15 @@ _SCIENTIFIC: Final = (
 )
 _SPREADSHEET: Final = r"^['=]"
 _SHEET_ERROR: Final = r"^#(?:NAME\?|N/A|(?:VALUE|REF|DIV/0|NUM|NULL|SPILL|CALC)!)$"
+# Such as the rule below a header, `#####` from a column too narrow, and `?????` where an encoding has no such
+# letters. Those that begin with a sign of a spreadsheet are _SPREADSHEET; shorter ones are refused anyway.
+_ONLY_SIGNS: Final = r"^[!-&(-/:-<>-@\[-`{-~][!-/:-@\[-`{-~ ]{4,}$"
+_LOST: Final = "\ufffd"
 _SHORT: Final = 24  # bytes an id on average, up to which it is cheaper to look at all of them
 
 _BEGINS: Final = np.isin(range(256), list(b"0123456789+-.,'=#"))
 _NUMERIC: Final = np.isin(range(256), list(b"0123456789.,eE"))
+_SIGNS: Final = np.array([0x20 < byte < 0x7F and not chr(byte).isalnum() for byte in range(256)])
 _SIGN: Final = np.isin(range(256), list(b"+-"))
 _EXPONENT: Final = np.isin(range(256), list(b"eE"))
 _TELLING: Final = np.isin(range(256), list(b".,eE"))
@@ -148,8 +157,10 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
     if not len(letters):
         return
     # Rows that may be numbers, or begin with a spreadsheet's sign. A column of nothing but digits has none.
-    rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
-    spreadsheet = np.isin(letters[starts[rows]], list(b"'=#"))
+    first = letters[np.minimum(starts, len(letters) - 1)]
+    rows = np.flatnonzero(_BEGINS[first] & (stops > starts))
+    begins = first[rows]
+    spreadsheet = np.isin(begins, list(b"'=#"))
     spoilt, rows = rows[spreadsheet], rows[~spreadsheet]
     if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
         rows = rows[:0]
@@ -177,7 +188,11 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             ("mangled_id", error, _SHEET_ERROR_ID),
         )
         yield from _issues_at(rows, checks, texts)
+    if len(rows := np.flatnonzero(_SIGNS[first] & (stops > starts))):
+        only_signs = pc.match_substring_regex(texts.take(pa.array(rows)), _ONLY_SIGNS)
+        yield from _issues_at(rows, (("mangled_id", only_signs, _SIGNS_ID),), texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
+        yield from issues_of("mangled_id", pc.match_substring(texts, _LOST), _LOST_ID, texts)
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
         shown: list[str | None] = [None] * len(texts)
         for row in np.flatnonzero(hidden).tolist():  # with invisible characters written out

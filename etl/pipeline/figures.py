@@ -18,7 +18,7 @@ from ..amplitude.requests import ADDRESS_FIELDS
 from ..arrow.json_text import json_texts, splice_json, unmark_json
 from ..arrow.layout import FieldPath, is_list, value_columns
 from ..arrow.originals import take_values
-from ..errors import REMEDIES
+from ..errors import REMEDIES, SKIP_REMEDIES
 from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
 from ..subject import Subject
@@ -124,17 +124,19 @@ class Figures:
             listed = [{"value": shown(text, quoted=quoted), "count": n} for text, n in found.top(_TOP)]
             return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
 
-        def faults(found: Mapping[tuple[str, str], _ColumnFaults]) -> list[dict[str, Any]]:
+        def faults(
+            found: Mapping[tuple[str, str], _ColumnFaults], remedies: Mapping[str, str]
+        ) -> list[dict[str, Any]]:
             return [
                 {"column": column, "code": code, "count": one.count}
                 | values(one.values, quoted=True)
-                | {"remedy": REMEDIES.get(code, "")}
+                | {"remedy": remedies.get(code, "")}
                 for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
             ]
 
         return {
-            "rejected_values": faults(self.rejected),
-            "skipped": faults(self.skipped),
+            "rejected_values": faults(self.rejected, REMEDIES),
+            "skipped": faults(self.skipped, SKIP_REMEDIES),
             "properties": [
                 {
                     "property": one.name,

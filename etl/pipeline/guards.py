@@ -92,16 +92,18 @@ def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str])
 
 def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
     """The warning that an unfinished run was given up."""
-    which = f" {found.difference}" if found.difference else ""
-    text = f"an unfinished run{which} was given up; "
+    which = f", one {found.difference}" if found.difference else ""
+    text = f"an unfinished run was given up{which}; "
     if found.in_snapshot:
         return f"{text}what it had accepted is kept"
     if found.in_flight is None:
         text += "the users in flight are unknown, so all users are sent"
     else:
-        in_flight = counted(found.in_flight, "user in flight is", "users in flight are")
-        text += f"the {counted(found.accepted, 'row it had accepted is', 'rows it had accepted are')} kept"
-        text += f", and {in_flight} sent again" if found.in_flight else ""
+        rows = counted(found.accepted, "row")
+        text += f"what it had accepted is kept ({rows})" if found.accepted else "it had accepted no row"
+        if found.in_flight:
+            again = "is sent again" if found.in_flight == 1 else "are sent again"
+            text += f", and {counted(found.in_flight, 'user')} in flight {again}"
     if increments and found.difference is None:
         text += f"; {', '.join(increments)} of these rows count again"
     return text

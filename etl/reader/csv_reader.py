@@ -41,6 +41,8 @@ from .files import InputFile, source_errors
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
+_SAY_ENCODING: Final = "; say which encoding it is with `csv: {encoding: NAME}`"
+NO_NAME: Final = "no name"
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
@@ -173,9 +175,9 @@ class CsvReader(FileReader):
         first = mark_bad_bytes(data[begin:end]).decode()
         if MARK in first:
             what = ": the header is not in the encoding that the file should have"
-            raise self.input_file.error(what, "say the file's encoding, for example latin-1")
+            raise self.input_file.error(what, "say which it has, for example `csv: {encoding: cp1252}`")
         if "\0" in first:
-            hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
+            hint = "if it is UTF-16 without a byte order mark, add `csv: {encoding: utf-16-le}`"
             raise self.input_file.error(": the header holds NUL bytes, so this is not a CSV file", hint)
         if self._csv.header is None:
             size = line_end(data, end)
@@ -311,10 +313,9 @@ class _FileLayout(CsvLayout):
             reason += f", line {number}"
         else:
             where = f"lines {number} to {number + bad.lines - 1} ({bad.lines:,} lines)"
-            rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
-            reason += (
-                f", so the record would span {where}; its first line is rejected, and {rest} read as records"
-            )
+            rest = "the line after it is read as a record"
+            rest = rest if bad.lines == 2 else "the lines after it are read as records"
+            reason += f", so the record would span {where}; its first line is rejected, and {rest}"
         escaped = f"\\{self.dialect.quote}"
         if not self.substitution.escape and escaped in text:  # as Spark and MySQL write them
             reason += f'; if {escaped} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
@@ -335,7 +336,7 @@ class _FileLayout(CsvLayout):
         for row, marked in zip(batch.numbers[bad], batch.rows.filter(pa.array(bad)).to_pylist(), strict=True):
             name = next(name for name, value in marked.items() if MARK in value)
             values = {name: value.replace(MARK, "") for name, value in marked.items()}
-            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}; say the file's encoding"
+            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}{_SAY_ENCODING}"
             found.append(self._reject(int(row), "bad_encoding", reason, values))
         return found
 
@@ -374,7 +375,7 @@ def unique_names(header: list[str]) -> tuple[list[str], dict[str, list[int]]]:
     for place, name in enumerate(header, 1):
         unique = name
         if counts[name] > 1 or not name.strip():
-            unique = f"{name.strip() or 'no name'} (column {place})"
+            unique = f"{name.strip() or NO_NAME} (column {place})"
         while unique != name and unique in taken:
             unique += "'"
         taken.add(unique)

@@ -230,8 +230,10 @@ def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) 
             if fit:
                 values[place] = fit_value(values[place], kind)
         except UnicodeEncodeError as error:
-            bad = error.object.encode("utf-8", "backslashreplace").decode()
-            raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
+            # A byte that is no text reached here as one of these.
+            bad = re.sub("[\udc80-\udcff]", lambda sign: f"\\x{ord(sign[0]) & 0xFF:02x}", error.object)
+            shown = excerpt(bad.encode("utf-8", "backslashreplace").decode().strip('"'))
+            raise MisfitError(f"column {name}: {shown} is not UTF-8 text") from None
         except MisfitError as misfit:
             raise MisfitError(f"column {name}: {misfit}") from None
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -344,7 +345,9 @@ def _check_names(reader: FileReader) -> list[str]:
     """The columns of a file; SourceError if it has one of them more than once, or is not an export at all."""
     with source_errors(reader.name):
         names = reader.names()
-    if reader.text and names[: len(LISTED)] == list(LISTED):
+    # With the delimiter of another job, it has all of its names in one.
+    begin = re.split("[,;\t|]", names[0]) if len(names) == 1 else names
+    if reader.text and begin[: len(LISTED)] == list(LISTED):
         what = "is a list of rejects for a spreadsheet, which may have changed its ids"
         hint = "correct the rows in the export, or send the rejects as NDJSON: "
         hint += "rejects.ndjson in the state folder, or what --rejects FILE.ndjson writes"

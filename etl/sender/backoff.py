@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..amplitude.answers import MOST_WAIT
-from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
+from ..amplitude.responses import CHECK_WAY, Failure, SlowDown, TryAgain, describe
 from ..errors import DestinationError
 from ..run_events import Listener, Paused, Recovered
 from ..text import span
@@ -208,14 +208,17 @@ class Pause:
 
         Raises DestinationError once nothing has passed for so long.
         """
-        now, since = self.clock.now(), self.begin()
+        since, now = self.begin(), self.clock.now()
         end = since + self.outage
         if now >= end:
             asked = verdict.retry_after
-            hint = "run the same command again once it is back; what is committed is kept"
+            again = "run the same command again{}; what is committed is kept"
+            hint = again.format(" once it is back")
             if asked is not None and asked > self.outage:
                 wait = f"{span(asked)} or more" if asked >= MOST_WAIT else span(asked)
                 hint = f"the server asked to wait {wait}, and --max-outage is {span(self.outage)}; {hint}"
+            elif verdict.status == 200:
+                hint = f"Amplitude doesn't answer so: {CHECK_WAY}; then {again.format('')}"
             message = f"the destination took nothing for {span(now - since)}: {describe(verdict)}"
             raise DestinationError(message, hint=hint)
         if started < self._last_failure:

@@ -61,7 +61,8 @@ def test_a_200_that_does_not_say_so_is_no_acceptance_and_the_next_run_sends_all(
     night = send(propsync, server, job, "--max-outage", "0.1s")
     assert night.code == 5
     assert night.summary["accepted"] == night.summary["rejected"] == 0
-    assert "no usable answer: 200 " in night.err
+    assert "no usable answer: 200 with " in night.err
+    assert "such as a proxy or a portal; then run the same command again" in " ".join(night.err.split())
     assert "<" not in night.err
     server.answer = taking
     assert send(propsync, server, job).code == 0

@@ -26,6 +26,19 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {"init", "check", "preview", "run", "status", "schema", "sandbox"} <= set(NAMES)
 
 
+def test_without_arguments_the_help_is_shown_once(propsync: Propsync) -> None:
+    finished = propsync()
+    assert finished.code == 2
+    assert finished.err == propsync("--help").out
+
+
+def test_a_choice_that_is_missing_is_named_in_one_line(propsync: Propsync) -> None:
+    finished = propsync("plan")
+    assert finished.code == 2
+    assert finished.err.splitlines()[-1].startswith("Error: Missing argument")
+    assert finished.err.endswith("Choose from: show\n")
+
+
 @each_row("words", [[], *([name] for name in NAMES)])
 @each_row("flag", ["--help", "-h"])
 def test_help_has_examples_and_fits_a_terminal(

@@ -39,3 +39,12 @@ def test_below_a_run_stand_its_reason_its_pauses_and_where_its_time_went(
         "61 % waiting for the rate limit, 39 % for answers",
         "users.csv",
     ]
+
+
+def test_where_there_is_no_past_run_the_message_names_the_command_for_the_present_one(
+    propsync: Propsync, tmp_path: Path
+) -> None:
+    told = propsync("runs", exports.write_job(tmp_path, source="users.csv"))
+    assert told.code == 0
+    assert "has no past runs" in told.err + told.out
+    assert "`propsync status`" in told.err + told.out

@@ -519,3 +519,31 @@ def test_a_written_spec_is_read_as_the_same_spec(spec: ColumnSpec) -> None:
     text = f"identification:\n  user_id: u\n  user_properties:\n    p: {spec_text(spec)}\n"
     job = parse_job(text, name="j.yml", folder=Path())
     assert job.identification.operators["$set"]["p"] == spec
+
+
+def test_a_property_has_no_spaces_around_its_name(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "user_id, plan, $size \nuser-1001,a,b\nuser-1002,b,c\n")
+    assert properties_of(source) == {
+        "plan": ColumnSpec(column=" plan"),
+        "size": ColumnSpec(column=" $size "),
+    }
+
+
+def test_a_column_without_a_name_is_left_out(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, ",user_id,plan\n0,user-1001,a\n1,user-1002,b\n")
+    assert [*properties_of(source)] == ["plan"]
+    assert "no name (column 1) is left out" in flat(proposed(source).text)
+
+
+@pytest.mark.parametrize("word", ["0000-00-00", "0000-00-00 00:00:00"])
+def test_a_date_of_zeros_is_a_null(tmp_path: Path, word: str) -> None:
+    source = column_source(tmp_path, ["2024-01-05", word, "2024-02-06", word])
+    assert spec_of(source).type == "date"
+    assert spec_of(source).nulls == (word,)
+
+
+def test_texts_of_a_fixed_width_are_trimmed(tmp_path: Path) -> None:
+    source = column_source(tmp_path, ["pro   ", "free  ", "enterp", "pro   "])
+    assert spec_of(source) == ColumnSpec(column="v", transform=(Step("trim"),))
+    source = column_source(tmp_path, ["pro", "free ", "enterprise", "pro"])
+    assert spec_of(source) == ColumnSpec(column="v")

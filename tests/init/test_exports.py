@@ -181,3 +181,14 @@ def test_values_in_objects_of_their_own_are_found_by_their_path() -> None:
     found = sent(job)[3]
     assert found["user_id"] == "65a0c0ffee00000000000003"
     assert found["user_properties"] == {"$set": {"at": "2024-01-15T10:00:00", "n": 3}}
+
+
+def test_single_quotes_around_values_are_found() -> None:
+    job = proposed_job(b"'user_id','plan'\n'user-1001','pro, yearly'\n'user-1002','it''s free'\n")
+    assert job.csv.quote == "'"
+    assert [line["user_properties"] for line in sent(job)] == [
+        {"$set": {"plan": "pro, yearly"}},
+        {"$set": {"plan": "it's free"}},
+    ]
+    job = proposed_job(b"user_id,plan\n'00123456,pro\n'00123457,'t is free\n")
+    assert job.csv.quote == '"'

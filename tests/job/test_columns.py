@@ -5,7 +5,8 @@ import time
 import pytest
 
 from etl.errors import JobError
-from etl.job.problems import check_columns, check_repeated, missing_columns
+from etl.job.problems import check_columns, check_repeated, did_you_mean, missing_columns
+from tests.examples import each_row
 from tests.job.job_texts import job
 
 TEXT = """\
@@ -37,6 +38,18 @@ def test_every_unknown_column_is_told_with_its_line() -> None:
 
 def test_columns_that_are_there_are_no_fault() -> None:
     check_columns(job(TEXT), ["MRR", "colour", "plan_nam", "id", "more"])
+
+
+def test_names_that_stand_in_one_column_want_another_delimiter() -> None:
+    made = job("identification:\n  user_id: id\n  user_properties: {plan: plan}\n")
+    with pytest.raises(JobError) as caught:
+        check_columns(made, ["id^plan"])
+    assert [fault.message.partition(")")[2] for fault in caught.value.faults] == ["", ""]
+    assert "one column, `id^plan`" in str(caught.value.hint)
+    assert "`csv: {delimiter: SIGN}`" in str(caught.value.hint)
+    with pytest.raises(JobError) as caught:
+        check_columns(made, ["id"])
+    assert caught.value.hint == "the source has one column, `id`"
 
 
 def test_a_source_without_columns_is_told() -> None:
@@ -81,3 +94,16 @@ def test_columns_that_one_file_lacks_are_an_error_of_the_source(missing: list[st
     error = missing_columns("b.csv", missing, ["id", "plan_name"])
     assert message in str(error)
     assert "missing: null" in str(error.hint)
+
+
+@each_row(
+    ("wanted", "name", "shown"),
+    [
+        ("pl\u00e3n", "pla\u0303n", '"pla\\u0303n", which only looks the same?'),
+        ("plan b", "plan\u00a0b", '"plan\\u00a0b", which only looks the same?'),
+        ("plan", "plan ", "`plan `?"),
+        ("plan", "Plan", "`Plan`?"),
+    ],
+)
+def test_a_column_that_only_looks_the_same_is_shown_with_escapes(wanted: str, name: str, shown: str) -> None:
+    assert did_you_mean(wanted, [name]) == f"; did you mean {shown}"

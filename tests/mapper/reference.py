@@ -99,6 +99,8 @@ def is_mangled(text: str) -> bool:
     """Whether a trimmed id was spoilt on its way."""
     if text[0] in "'=" or any(sign in HIDDEN or unicodedata.category(sign) == "Cc" for sign in text):
         return True
+    if "\ufffd" in text or re.fullmatch(r"[!-/:-@\[-`{-~ ]{5,}", text):
+        return True
     signed, body = text[0] in "+-", text.lstrip("+-") if text[1:2] not in {"+", "-"} else "x"
     mantissa, e, exponent = body.replace("E", "e").partition("e")
     if e:

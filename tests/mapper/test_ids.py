@@ -105,6 +105,8 @@ NUMBERS = [
 SHEETS = ["'00123456", '="00123456"', "=00123456", "'abcdef", '=T("00123")', "#NAME?", "#VALUE!", "#DIV/0!"]
 UNSEEN = ["user\u200b-1", "user\ufeff-1", "us\u2060er-1", "us\u00ader-1", "user\u202e-1", "us\ter1",
           "us\ner1", "us\x00er", "user\x7f-1", "user\x85-1", "user\u2028-1"]  # fmt: skip
+SIGNS = ["-----", "#####", "?????", ".....", "*** ***", "_____", "+-----+", "{[()]}"]
+LOST = ["M\ufffdller", "\ufffd" * 5]
 SOUND = [
     "123456", "00123456", "+491701234567", "-123456", "0x1F4A2", "1.2.3", "12.34.56.78", "1.234.567",
     "2024-01-01", "ada.lovelace", "ada@example.com", "O'Brien", "12345e10", "00000e12", "1e2345", "5f3e8a12",
@@ -112,11 +114,12 @@ SOUND = [
     "12 345",
     "a=00123", "#12345", "#NAME", "#REF!x",
     "1e5-7", "e12345", "12345e", "1_000_000", "١٢٣.٤٥", "user\u200d-1", "1,2345,678",
+    "-----1", "(null)", "😀😀😀😀😀", "ééé--", "--é--",
 ]  # fmt: skip
 
 
 def test_what_was_spoilt_is_a_reject() -> None:
-    for text in (*NUMBERS, *SHEETS, *UNSEEN):
+    for text in (*NUMBERS, *SHEETS, *UNSEEN, *SIGNS, *LOST):
         found = ids_of(pa.array([f"\ufeff {text}\u00a0", "sound-id"]))
         assert found == ["<mangled_id>", "sound-id"], text
 
@@ -127,7 +130,7 @@ def test_what_only_looks_like_a_number_is_an_id() -> None:
 
 
 def test_a_job_may_keep_them() -> None:
-    texts = [*NUMBERS, *SHEETS, *UNSEEN]
+    texts = [*NUMBERS, *SHEETS, *UNSEEN, *SIGNS, *LOST]
     expected = [text if len(text) >= 5 else "<short_id>" for text in texts]
     assert ids_of(pa.array([f" {text} " for text in texts]), mangled="keep") == expected
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from etl.arrow.json_text import json_texts, mark_json_text
 from etl.checkpoint import reject_lines
+from etl.errors import SKIP_REMEDIES
 from etl.job.spec import parse_job
 from etl.listeners.plan_text import options_text
 from etl.model import Reject
@@ -209,3 +210,24 @@ def test_lists_of_every_type_are_counted_as_json(kind: pa.DataType) -> None:
 def test_maps_are_counted_as_json() -> None:
     maps = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
     assert json_of(countable(maps), maps.type) == ['{"a":1}', "{}"]
+
+
+def test_signs_of_an_option_stand_in_quotes_and_a_value_map_is_one(tmp_path: Path) -> None:
+    fields = {
+        "fee": {"column": "fee", "type": "number", "decimal": ",", "thousands": ".", "strip": "€ "},
+        "news": {"column": "news", "values": {"Ja": True, "nein": False}},
+    }
+    job = parse_job(
+        json.dumps({"identification": {"user_id": "id", "user_properties": fields}}),
+        name="job.yml",
+        folder=tmp_path,
+    )
+    fee, news = (options_text(options_of(spec)) for _, spec in list(job.identification.located())[1:])
+    assert fee == 'type: number, decimal: ",", thousands: ".", strip: "€ "'
+    assert news == "values: {Ja: true, nein: false}"
+
+
+def test_what_was_skipped_has_no_remedy_that_is_in_force() -> None:
+    assert SKIP_REMEDIES["bad_date"] == "add the format to `date_format`"
+    assert SKIP_REMEDIES["bad_number"] == "set `decimal`, `thousands` and `strip`"
+    assert not [text for text in SKIP_REMEDIES.values() if "invalid: skip" in text]

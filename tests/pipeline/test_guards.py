@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.pipeline.guards import Unfinished, decide, stop_hint
+from etl.pipeline.guards import Unfinished, decide, restart_message, stop_hint
 from tests.examples import each_row
 
 SOURCE = "of another source: users.csv has changed"
@@ -89,3 +89,21 @@ def test_the_hint_never_asks_for_what_cannot_be_done() -> None:
     for hint in (gone, there):
         assert "--on-source-change restart" in hint
         assert "$add" in hint
+
+
+@each_row(
+    ("found", "said"),
+    [
+        (
+            {"difference": "to another destination: https://a, not https://b", "in_flight": 1},
+            "an unfinished run was given up, one to another destination: https://a, not https://b; "
+            "it had accepted no row, and 1 user in flight is sent again",
+        ),
+        (
+            {"difference": None, "accepted": 2500},
+            "an unfinished run was given up; what it had accepted is kept (2,500 rows)",
+        ),
+    ],
+)
+def test_a_restart_says_what_was_given_up_and_what_stays(found: dict[str, Any], said: str) -> None:
+    assert restart_message(Unfinished(**found), []) == said

@@ -126,7 +126,8 @@ def test_bytes_that_are_no_text_cost_their_row_only(tmp_path: Path) -> None:
         (2, "bad_encoding", {"a": "2", "b": "M\\xfcller"}),
         (4, "bad_encoding", {"a": "\\xff\\xfe", "b": "4"}),
     ]
-    assert rejects[0].reason.startswith('column b: "M\\xfcller" is not utf-8')
+    remedy = "say which encoding it is with `csv: {encoding: NAME}`"
+    assert rejects[0].reason == f'column b: "M\\xfcller" is not utf-8; {remedy}'
 
 
 def test_bytes_that_an_encoding_lacks_cost_their_row_only(tmp_path: Path) -> None:

@@ -243,6 +243,12 @@ def test_what_is_no_text_costs_its_row_only_where_it_is_used(tmp_path: Path, val
     assert reject.reason.startswith("column a: ")
 
 
+def test_a_byte_that_is_no_text_is_shown_as_one(tmp_path: Path) -> None:
+    found = blocks(ndjson(written(tmp_path, "x.ndjson", b'{"a":"M\xfcller"}')), ["a"], exact=True)
+    (reject,) = rejects_of(found)
+    assert reject.reason == 'column a: "M\\xfcller" is not UTF-8 text'
+
+
 @pytest.mark.parametrize("look", [1, 1 << 20])
 def test_a_column_that_comes_late_is_found(tmp_path: Path, look: int) -> None:
     text = lines_of(*[{"a": 1}] * 50, {"late": "x"})

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.arrow.json_text import is_json
+from etl.errors import SourceError
 from etl.job.sections import CsvOptions
 from etl.reader import open_source
 from etl.reader.file_reader import OPEN, RowSpans
@@ -78,6 +79,13 @@ def test_a_header_that_may_be_none_is_remarked(tmp_path: Path, text: str, remark
     found = opened(written(tmp_path, "x.csv", text)).remarks()
     assert [remark in one for one in found if remark] == [True] * (remark is not None)
     assert open_source([tmp_path / "x.csv"], csv=CsvOptions(header=("a", "b"))).remarks() == []
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_for_a_spreadsheet_is_none_whatever_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    path = written(tmp_path, "x.csv", "source,row,code,reason,faults,id\nu.csv,1,short_id,r,f,u1\n")
+    with pytest.raises(SourceError, match="list of rejects for a spreadsheet"):
+        open_source([path], csv=CsvOptions(delimiter=delimiter))
 
 
 def test_a_file_can_be_read_from_a_copy_under_its_name(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_request_is_a_form_with_key_and_identifications() -> None:
         (status("500 Oops"), TryAgain(True, "500", status=500)),
         (
             status("200 OK", b"<html>please log in</html>"),
-            TryAgain(True, "no usable answer: 200 an HTML page", status=200),
+            TryAgain(True, "no usable answer: 200 with an HTML page", status=200),
         ),
     ],
 )

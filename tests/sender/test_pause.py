@@ -110,6 +110,7 @@ def test_each_pause_tells_attempt_status_and_time_left() -> None:
     pauses = [event for event in heard if isinstance(event, Paused)]
     assert [pause.attempt for pause in pauses] == list(range(1, len(pauses) + 1))
     assert {pause.status for pause in pauses} == {503}
+    assert str(pauses[0].outage_seconds) == "0.0"
     for pause in pauses:
         assert pause.seconds_left is not None
         assert pause.seconds_left + pause.outage_seconds == pytest.approx(600)

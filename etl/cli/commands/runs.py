@@ -40,7 +40,8 @@ def runs_command(job: Path, n: int, state_dir: Path | None, as_json: bool) -> No
     if as_json or found:
         show_result([data for data, *_ in found], _lines(found), as_json=as_json)
     else:
-        current().message("nothing", f"{known.name} has no past runs in {known.state_dir}")
+        more = "a run under way, or one that was killed, is in `propsync status`"
+        current().message("nothing", f"{known.name} has no past runs in {known.state_dir}; {more}")
 
 
 def _readable(records: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Summary, list[float]]]:
