@@ -185,8 +185,10 @@ def all_null(columns: Sequence[pa.Array]) -> RowMask:
 
 # Arrow data from outside becomes safe to work on: every kernel takes its types. Dictionaries, run-end
 # encodings and views are ways to store values and not types of them, so they come out as their values, at
-# every level of nesting; unions, which few kernels take, come out as text.
+# every level of nesting; unions, which few kernels take, come out as text. Decimals of a negative scale come
+# out as whole numbers: arro3 (seen in 0.9) writes their zeros as 000, which is not JSON.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_DECIMALS: Final = ((38, pa.decimal128), (76, pa.decimal256))  # with the most digits that they hold
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -206,6 +208,9 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return kind if storage == kind.storage_type else storage
     if kind in _VIEWS:
         return _VIEWS[kind]
+    if pa.types.is_decimal(kind) and kind.scale < 0:
+        digits = kind.precision - kind.scale
+        return next((make(digits, 0) for most, make in _DECIMALS if digits <= most), pa.float64())
     if pa.types.is_union(kind):
         return pa.string()
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
@@ -233,6 +238,8 @@ def plain_array(values: pa.Array) -> pa.Array:
     if kind in _VIEWS:
         binary = values.cast(pa.binary())
         return binary if kind == pa.binary_view() else binary.view(pa.string())
+    if pa.types.is_decimal(kind):
+        return values.cast(plain_type(kind))
     if pa.types.is_union(kind):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     if pa.types.is_dictionary(kind):

@@ -37,7 +37,12 @@ ARROW_SAMPLES: dict[str, tuple[pa.Array, list[Any]]] = {
     "float64": (pa.array([0.1, None, NAN, -INF]), [0.1, None, None, "<not_finite>"]),
     "decimal128": (pa.array([Decimal("1.50"), None]), [1.5, None]),
     "decimal256": (pa.array([Decimal("1.50")], pa.decimal256(50, 2)), [1.5]),
-    "decimal of thousands": (pa.array([Decimal(1500)], pa.decimal128(5, -2)), [1500]),
+    "decimal of thousands": (pa.array([Decimal(1500), Decimal(0)], pa.decimal128(5, -2)), [1500, 0]),
+    "list of decimals of thousands": (
+        pa.array([[Decimal(0), Decimal(200)]], pa.list_(pa.decimal256(60, -2))),
+        [[0, 200]],
+    ),
+    "decimal beyond 76 digits": (pa.array([Decimal(0), None], pa.decimal256(70, -20)), [0, None]),
     "null": (pa.nulls(2), [None, None]),
     "string": (pa.array(["a", "", "é😀", None]), ["a", "", "é😀", None]),
     "large_string": (pa.array(["a\x00b"], pa.large_string()), ["a\x00b"]),
