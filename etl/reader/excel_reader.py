@@ -58,8 +58,8 @@ class ExcelReader(TableReader):
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._digest = ""
-        rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
-        rows = (row for row in islice(rows, options.excel.skip_rows, None) if row.count(None) < len(row))
+        below = islice(self._rows(self._sheet()), options.excel.skip_rows, None)
+        rows = (row for row in below if row.count(None) < len(row))
         header = options.excel.header
         self._header = next(rows, []) if header is None else list(header or ())
         self._first = next(rows, [])
@@ -128,6 +128,21 @@ class ExcelReader(TableReader):
             self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)
         return book.get_sheet_by_name(visible[0] if wanted is None else wanted)
 
+    def _rows(self, sheet: CalamineSheet) -> Iterator[list[Any]]:
+        """The sheet's rows, each cell as `_value` has it."""
+        number = 1
+        try:
+            for row in sheet.iter_rows():
+                yield list(map(_value, row))
+                number += 1
+        except BaseException as error:
+            # calamine doesn't get past such a cell; a panic in its Rust is no Exception.
+            if not isinstance(error, OverflowError) and type(error).__name__ != "PanicException":
+                raise
+            what = f"has a cell in row {number} whose number is too large for the date or time it is shown as"
+            hint = "in Excel, format the cell as a number; or save the sheet as CSV"
+            raise self.given.error(what, hint) from error
+
     def _read(self, rows: Iterator[list[Any]]) -> pa.Table:
         """All rows as a table; columns that have neither a name nor a value are left out."""
         width = max(len(self._header), len(self._first))
@@ -168,8 +183,8 @@ def _value(cell: Any) -> Any:
             rounded = cell + dt.timedelta(microseconds=500)
             return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000)
         case dt.timedelta():
-            seconds = round(cell.total_seconds())
-            return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            seconds, sign = round(abs(cell).total_seconds()), "-" if cell < dt.timedelta() else ""
+            return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         case dt.time():
             return cell.isoformat("seconds")
     return cell
