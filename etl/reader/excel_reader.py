@@ -58,7 +58,7 @@ class ExcelReader(TableReader):
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._digest = ""
-        below = islice(self._rows(self._sheet()), options.excel.skip_rows, None)
+        below = islice(self._rows(), options.excel.skip_rows, None)
         rows = (row for row in below if row.count(None) < len(row))
         header = options.excel.header
         self._header = next(rows, []) if header is None else list(header or ())
@@ -92,28 +92,40 @@ class ExcelReader(TableReader):
 
     # --- the workbook ------------------------------------------------------------------------------------
 
-    def _sheet(self) -> CalamineSheet:
-        """The sheet to read; SourceError if the workbook can't be read, or has none of that name."""
+    def _rows(self) -> Iterator[list[Any]]:
+        """The rows of the sheet to read, cells as `_value` has them; SourceError where they can't be read."""
         try:
             import python_calamine as calamine  # here, as it is an extra
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
             raise self.given.error("is a workbook, which needs an extra", hint) from error
-        path = self.given.local_path if self.given.codec is None else None
+        opened: Any = self.given.local_path if self.given.codec is None else None
         try:
             with source_errors(self.name):
-                if path is not None:
-                    return self._chosen(calamine.load_workbook(path))
-                with closing(self.given.unpacked()) as stream:
-                    content = b"".join(iter(lambda: stream.read(HEAD), b""))
-                self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-                return self._chosen(calamine.load_workbook(io.BytesIO(content)))
+                if opened is None:
+                    with closing(self.given.unpacked()) as stream:
+                        content = b"".join(iter(lambda: stream.read(HEAD), b""))
+                    self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+                    opened = io.BytesIO(content)
+                sheet = self._chosen(calamine.load_workbook(opened))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
             raise self.given.error("is protected by a password", hint) from error
         except calamine.CalamineError as error:
             hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
             raise self.given.error(f"can't be read as a workbook: {error}", hint) from error
+        number = 1
+        try:
+            for row in sheet.iter_rows():
+                yield list(map(_value, row))
+                number += 1
+        except BaseException as error:
+            # calamine doesn't get past such a cell; a panic in its Rust is no Exception.
+            if not isinstance(error, OverflowError) and type(error).__name__ != "PanicException":
+                raise
+            what = f"has a cell in row {number} whose number is too large for the date or time it is shown as"
+            hint = "in Excel, format the cell as a number; or save the sheet as CSV"
+            raise self.given.error(what, hint) from error
 
     def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
         wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
@@ -127,21 +139,6 @@ class ExcelReader(TableReader):
             text = f"{self.name} has {len(visible)} sheets, and {visible[0]} is read, which is the first"
             self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)
         return book.get_sheet_by_name(visible[0] if wanted is None else wanted)
-
-    def _rows(self, sheet: CalamineSheet) -> Iterator[list[Any]]:
-        """The sheet's rows, each cell as `_value` has it."""
-        number = 1
-        try:
-            for row in sheet.iter_rows():
-                yield list(map(_value, row))
-                number += 1
-        except BaseException as error:
-            # calamine doesn't get past such a cell; a panic in its Rust is no Exception.
-            if not isinstance(error, OverflowError) and type(error).__name__ != "PanicException":
-                raise
-            what = f"has a cell in row {number} whose number is too large for the date or time it is shown as"
-            hint = "in Excel, format the cell as a number; or save the sheet as CSV"
-            raise self.given.error(what, hint) from error
 
     def _read(self, rows: Iterator[list[Any]]) -> pa.Table:
         """All rows as a table; columns that have neither a name nor a value are left out."""
