@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from ..model import Reject
 from .json_text import as_marked_text, is_json, json_lines, json_texts, mark_json, splice_json
+from .layout import plain_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -136,7 +137,7 @@ def original_values(
     names = rows.schema.names
     columns = []
     for name, values in zip(names, rows.columns, strict=True):
-        column = _for_json(take_values(values, positions))
+        column = _for_json(plain_array(take_values(values, positions)))
         if text and name not in keep_empty and pa.types.is_string(column.type):
             column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
         columns.append(column)
