@@ -134,7 +134,7 @@ def original_values(
     names = rows.schema.names
     columns = []
     for name, values in zip(names, rows.columns, strict=True):
-        column = _for_json(take_values(values, positions))
+        column = _for_json(plain_array(take_values(values, positions)))
         if text and name not in keep_empty and pa.types.is_string(column.type):
             column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
         columns.append(column)

@@ -59,8 +59,8 @@ class ExcelReader(TableReader):
     def __init__(self, input_file: InputFile, options: ReadOptions) -> None:
         super().__init__(input_file, options)
         self._digest = ""
-        rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
-        rows = (row for row in islice(rows, options.excel.skip_rows, None) if row.count(None) < len(row))
+        below = islice(self._rows(), options.excel.skip_rows, None)
+        rows = (row for row in below if row.count(None) < len(row))
         header = options.excel.header
         self._header = next(rows, []) if header is None else list(header or ())
         self._first = next(rows, [])
@@ -93,28 +93,40 @@ class ExcelReader(TableReader):
 
     # --- the workbook ------------------------------------------------------------------------------------
 
-    def _sheet(self) -> CalamineSheet:
-        """The sheet to read; SourceError if the workbook can't be read, or has none of that name."""
+    def _rows(self) -> Iterator[list[Any]]:
+        """The rows of the sheet to read, cells as `_value` has them; SourceError where they can't be read."""
         try:
             import python_calamine as calamine  # here, as it is an extra
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
             raise self.input_file.error("is a workbook, which needs an extra", hint) from error
-        path = self.input_file.local_path if self.input_file.codec is None else None
+        opened: Any = self.input_file.local_path if self.input_file.codec is None else None
         try:
             with source_errors(self.name):
-                if path is not None:
-                    return self._chosen(calamine.load_workbook(path))
-                with closing(self.input_file.unpacked()) as stream:
-                    content = b"".join(iter(lambda: stream.read(HEAD), b""))
-                self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-                return self._chosen(calamine.load_workbook(io.BytesIO(content)))
+                if opened is None:
+                    with closing(self.input_file.unpacked()) as stream:
+                        content = b"".join(iter(lambda: stream.read(HEAD), b""))
+                    self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+                    opened = io.BytesIO(content)
+                sheet = self._chosen(calamine.load_workbook(opened))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
             raise self.input_file.error("is protected by a password", hint) from error
         except calamine.CalamineError as error:
             hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
             raise self.input_file.error(f"can't be read as a workbook: {error}", hint) from error
+        number = 1
+        try:
+            for row in sheet.iter_rows():
+                yield list(map(_value, row))
+                number += 1
+        except BaseException as error:
+            # calamine doesn't get past such a cell; a panic in its Rust is no Exception.
+            if not isinstance(error, OverflowError) and type(error).__name__ != "PanicException":
+                raise
+            what = f"has a cell in row {number} whose number is too large for the date or time it is shown as"
+            hint = "in Excel, format the cell as a number; or save the sheet as CSV"
+            raise self.input_file.error(what, hint) from error
 
     def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
         wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
@@ -168,8 +180,8 @@ def _value(cell: Any) -> Any:
             rounded = cell + dt.timedelta(microseconds=500)
             return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000)
         case dt.timedelta():
-            seconds = round(cell.total_seconds())
-            return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            seconds, sign = round(abs(cell).total_seconds()), "-" if cell < dt.timedelta() else ""
+            return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         case dt.time():
             return cell.isoformat("seconds")
     return cell

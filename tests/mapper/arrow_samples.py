@@ -43,6 +43,12 @@ ARROW_SAMPLES: dict[str, tuple[pa.Array, list[Any]]] = {
     ),
     "decimal of 76 digits": (pa.array([Decimal(10**75), Decimal(0)], pa.decimal256(38, -38)), [1e75, 0]),
     "decimal of 77 digits": (pa.array([Decimal(10**76), Decimal(0)], pa.decimal256(39, -38)), [1e76, 0]),
+    "decimal of thousands": (pa.array([Decimal(1500), Decimal(0)], pa.decimal128(5, -2)), [1500, 0]),
+    "list of decimals of thousands": (
+        pa.array([[Decimal(0), Decimal(200)]], pa.list_(pa.decimal256(60, -2))),
+        [[0, 200]],
+    ),
+    "decimal beyond 76 digits": (pa.array([Decimal(0), None], pa.decimal256(70, -20)), [0, None]),
     "null": (pa.nulls(2), [None, None]),
     "string": (pa.array(["a", "", "é😀", None]), ["a", "", "é😀", None]),
     "large_string": (pa.array(["a\x00b"], pa.large_string()), ["a\x00b"]),

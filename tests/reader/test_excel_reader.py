@@ -50,7 +50,7 @@ def column(folder: Path, *cells: Any) -> tuple[pa.DataType, list[Any]]:
         ([DAY, None], "date32[day]", [DAY, None]),
         ([MOMENT], "timestamp[us]", [MOMENT]),
         ([MOMENT, DAY], "timestamp[us]", [MOMENT, dt.datetime(2024, 2, 29)]),
-        ([NOON, HOURS], "string", ["12:30:00", "30:05:00"]),
+        ([NOON, HOURS, -HOURS], "string", ["12:30:00", "30:05:00", "-30:05:00"]),
         ([None, None], "string", [None, None]),
         ([NA, 5], "int64", [None, 5]),
         ([5, "2,50 €", DAY, True], None, ["5", '"2,50 €"', '"2024-02-29"', "true"]),
@@ -201,6 +201,19 @@ def test_a_damaged_workbook_is_named(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(SourceError, match=r"bad\.xlsx") as caught:
         open_source([written(tmp_path, "bad.xlsx", data)])
     assert "CSV" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("number", "shown_as"), [(1.7e12, "[h]:mm:ss"), (-1e15, "yyyy-mm-dd")])
+def test_a_number_that_is_no_time_is_named_with_its_row(tmp_path: Path, number: float, shown_as: str) -> None:
+    import xlsxwriter
+
+    with xlsxwriter.Workbook(tmp_path / "x.xlsx") as book:
+        sheet = book.add_worksheet("One")
+        sheet.write_column(0, 0, ["id", "a", None, "b"])
+        sheet.write(3, 1, number, book.add_format({"num_format": shown_as}))
+    with pytest.raises(SourceError, match="has a cell in row 4 whose number is too large") as caught:
+        open_source([tmp_path / "x.xlsx"])
+    assert "format the cell as a number" in str(caught.value.hint)
 
 
 def test_without_the_extra_the_message_says_how_to_install_it(
