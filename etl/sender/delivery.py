@@ -100,14 +100,18 @@ class Delivery:
         return Tally(**meter)
 
     def begin(self, part: Part | None, *, turn: bool = False, wait: float | None = 0.0) -> None:
-        """Send a part, if there is one, in a task of its own; see `_send`."""
-        if part is not None:
+        """Send a part, if there is one and nothing holds it up, in a task of its own; see `_send`."""
+        if part is None or wait is None:
+            return
+        if not self.parts.held_up(part):
             self.parts.spawn(self._send(part, turn, wait))
+        elif turn:
+            self.turns.give_back()
 
     async def _send(self, part: Part, turn: bool, wait: float | None) -> None:
         """Send a part after so many seconds, until it has its end or its smaller parts have their own tasks.
 
-        With `turn` it has its turn already; if `wait` is None it isn't sent. Raises DestinationError when the
+        With `turn` it has its turn already. Raises DestinationError when the
         run can't go on, StoppedError when it stops.
         """
         request: Body = ()

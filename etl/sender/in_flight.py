@@ -84,6 +84,15 @@ class PartsInFlight:
             if half is not None:
                 self.begin(half)
 
+    def held_up(self, part: Part) -> bool:
+        """Whether a part of the same chunk has to be answered before; then this one begins after it."""
+        if all(one.answered for one in part.before):
+            return False
+        part.begun = False
+        part.enter("user")
+        self._proceed(part)
+        return True
+
     def park(self, part: Part) -> None:
         """Park a part that will take long: it keeps no slot, and others go ahead without its users."""
         if not part.parked:

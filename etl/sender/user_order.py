@@ -119,6 +119,9 @@ class UserOrder(Generic[C]):
                 one.wait_for(other)
             if not claim.shares_user(one):
                 one.wait_no_more(claim)
+        if claim.shares_user(other):  # a row of a device alone, and one of its user, in one chunk
+            earlier, later = sorted((claim, other), key=lambda one: int(one.places[0]))
+            later.wait_for(earlier)
         for part in (claim, other):
             part.buckets = _buckets(part.keys.ravel())
             self._taken[part.buckets] += _COUNT(1)

@@ -218,6 +218,37 @@ def test_counters_and_profiles_end_as_undisturbed_whatever_is_hot_and_killed(
         assert lawful(summary.tally)
 
 
+@pytest.mark.parametrize("changes", ["user", "property"])
+@pytest.mark.parametrize("tries", [2, 5, 8])
+def test_a_row_of_a_device_alone_stays_behind_its_users_row_in_one_chunk(
+    tmp_path: Path, changes: str, tries: int
+) -> None:
+    """They are two identifications with one user; the chunk is divided while that user is throttled."""
+    ids = {"user_id": "id", "device_id": "device"}
+    job = job_in(tmp_path / "job", {**ids, "user_properties": {"plan": "plan"}}, changes=changes)
+    rows: list[Row] = [
+        {"id": id_, "device": device, "plan": plan}
+        for id_, device, plan in (
+            *((HOT, "device-1", "a"), ("user-1", None, "x")),
+            *((HOT, None, "b"), (None, "device-1", "c")),
+            *(("user-2", None, "x"), ("user-3", None, "x")),
+        )
+    ]
+
+    def throttle(event: Event) -> None:
+        if isinstance(event, Progressed) and event.tally.accepted == 2 and not throttled:
+            throttled.append(event)
+            sandbox.change(hot_users=[HOT], hot_tries=tries)
+
+    throttled: list[Event] = []
+    with throttling() as sandbox:
+        usual = {"batch_size": 2, "concurrency": 1}
+        assert night(job, sandbox, rows, listener=throttle, **usual).tally.accepted == 6
+        assert throttled
+        assert held(sandbox)[HOT] == {"plan": "c"}
+        assert night(job, sandbox, rows, **usual).tally.accepted == 0
+
+
 def test_a_destination_that_throttles_everybody_is_no_hot_user(tmp_path: Path) -> None:
     job = job_in(tmp_path / "job")
     rows = export(300, 30)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.sender.user_order import Claim, UserOrder
+from etl.sender.user_order import Chosen, Claim, UserOrder
 from tests.examples import examples
 
 # Multiples of 2**20 fall in one slot: strangers who look alike at first sight.
@@ -37,14 +37,22 @@ def enter(order: UserOrder[Claim], users: list[int]) -> Claim:
 
 @dataclass
 class Model:
-    """Claims by brute force: of any two that share a key the later one waits, if need be for one between."""
+    """Claims by brute force: of any two that share a key the later one waits, if need be for one between.
+
+    `claims` are in order; of two parts of one chunk, the one with the first identification is the earlier.
+    """
 
     order: UserOrder[Claim] = field(default_factory=UserOrder)
     claims: list[Claim] = field(default_factory=list)
 
+    def split(self, claim: Claim, chosen: Chosen) -> None:
+        other = self.order.split(claim, chosen)
+        place = self.claims.index(claim)
+        self.claims.insert(place + int(claim.places[0] < other.places[0]), other)
+
     def must_wait(self, claim: Claim) -> bool:
-        mine = set(claim.keys.ravel().tolist())
-        return any(one.ticket < claim.ticket and mine & set(one.keys.ravel().tolist()) for one in self.claims)
+        mine, earlier = set(claim.keys.ravel().tolist()), self.claims[: self.claims.index(claim)]
+        return any(mine & set(one.keys.ravel().tolist()) for one in earlier)
 
     def check(self) -> None:
         for claim in self.claims:
@@ -73,7 +81,7 @@ def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
             if act == "split" and len(claim.places) > 1:
                 chosen = np.zeros(len(claim.places), np.bool_)
                 chosen[chance.sample(range(len(chosen)), chance.randrange(1, len(chosen)))] = True
-                model.claims.append(model.order.split(claim, chosen))
+                model.split(claim, chosen)
             elif act == "apart":
                 model.order.park(claim)
             elif act == "leave":
