@@ -411,7 +411,7 @@ def test_rows_do_not_depend_on_what_is_kept_and_what_fails(
     memory.errors = [SILENT if fails and not before else None for before, fails in pairwise([True, *failing])]
     with pytest.MonkeyPatch.context() as patch:
         client = Store("s3", "", lambda: memory, waits=(0, 0, 0))
-        patch.setattr("etl.reader.stores._KEPT", kept)
+        patch.setattr("etl.reader.stores._CACHED_BYTES", kept)
         patch.setattr(
             "etl.reader.discovery.open_store",
             lambda address, _: (client, address.partition("://")[2]),
