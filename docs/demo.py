@@ -64,7 +64,7 @@ def typed(words: tuple[str, ...]) -> str:
 
 def show_rejects(path: Path) -> None:
     """Show why rows were handed back."""
-    say(f"\nIn {path.name}, to be mended and sent again:")
+    say(f"\nIn {path.name}, to be fixed and sent again:")
     for line in path.read_text(encoding="utf-8").splitlines():
         reject = json.loads(line)
         say(f"  row {reject['row']}, {reject['code']}: {reject['reason']}")

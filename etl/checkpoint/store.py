@@ -348,7 +348,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
         with self._reading() as connection:
-            # Not `yield from`: that closes the cursor of whoever stops early, perhaps after the connection.
+            # Not `yield from`: where a caller stops early, it closes the cursor, maybe after the connection.
             for row in connection.execute(query, values):  # noqa: UP028
                 yield row
 
